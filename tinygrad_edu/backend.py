@@ -1,0 +1,133 @@
+"""Floor 0: the arrays underneath. NumPy always, CuPy when asked for; no other file says `cupy`.
+
+Everything above works on "arrays": numpy.ndarray on the host, cupy.ndarray on a GPU. Code that must call a
+function of the right library asks `xp = array_module(x)` and writes `xp.exp(x)`; the two libraries agree on names.
+
+Random numbers are always drawn on the host by one NumPy generator and then copied to the device, so `manual_seed(s)`
+gives the same initial weights, the same shuffles and the same noise on both.
+"""
+import importlib.util
+
+import numpy as np
+
+_cupy = None            # the module, once a CUDA device was asked for
+_device = "cpu"         # where new tensors are made
+_generator = np.random.default_rng(0)
+
+
+class DeviceError(RuntimeError):
+    """The requested device cannot be used; the message says what is missing and how to get it."""
+
+
+# ---------------------------------------------------------------- devices
+
+def default_device():
+    """Name of the device on which new tensors are made: "cpu" or "cuda"."""
+    return _device
+
+
+def set_default_device(device):
+    """Make new tensors on `device`, "cpu" or "cuda". Raises DeviceError if there is no such device here."""
+    global _device
+    if check_device(device) == "cuda":
+        _load_cupy()
+    _device = device
+
+
+def check_device(device):
+    if device not in ("cpu", "cuda"):
+        raise DeviceError(f"unknown device: got {device!r}, expected 'cpu' or 'cuda'")
+    return device
+
+
+def _load_cupy():
+    """Import CuPy and make sure that it can run; three things may be missing and each has its own message."""
+    global _cupy
+    if _cupy is not None:
+        return _cupy
+    if importlib.util.find_spec("cupy") is None:
+        raise DeviceError("device 'cuda': CuPy is not installed; pip install 'tinygrad-edu[cuda13]' (NVIDIA driver "
+                          ">= 580) or 'tinygrad-edu[cuda12]' (driver >= 525)")
+    import cupy
+    if not cupy.cuda.is_available():
+        raise DeviceError(f"device 'cuda': CuPy {cupy.__version__} is installed but finds no usable GPU or driver; "
+                          "check `nvidia-smi`, or use device 'cpu'")
+    try:
+        cupy.cuda.nvrtc.getVersion()
+    except Exception as error:
+        raise DeviceError("device 'cuda': CuPy finds no NVRTC, so it cannot compile kernels; "
+                          "pip install 'cupy-cuda13x[ctk]' (or cupy-cuda12x[ctk])") from error
+    _cupy = cupy
+    return cupy
+
+
+def describe_devices():
+    """One line for each device: what it is, and if it cannot be used, why."""
+    lines = [f"cpu   NumPy {np.__version__}"]
+    try:
+        cupy = _load_cupy()
+        name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+        lines.append(f"cuda  CuPy {cupy.__version__} on {name}")
+    except DeviceError as error:
+        lines.append(f"cuda  not usable: {error}")
+    return "\n".join(lines)
+
+
+def device_of(array):
+    """"cpu" or "cuda": where `array` lies."""
+    return "cpu" if isinstance(array, np.ndarray) else "cuda"
+
+
+# ---------------------------------------------------------------- arrays
+
+def array_module(array):
+    """The library that `array` belongs to: `numpy` or `cupy`."""
+    return _cupy if _cupy is not None and isinstance(array, _cupy.ndarray) else np
+
+
+def uses_cupy():
+    """True once a CUDA device was asked for; until then every array is NumPy's."""
+    return _cupy is not None
+
+
+def is_array(value):
+    """True for an array of either library (not for lists or Python numbers)."""
+    return isinstance(value, np.ndarray) or (_cupy is not None and isinstance(value, _cupy.ndarray))
+
+
+def is_float(dtype):
+    """Is `dtype` (a dtype or anything that names one) a floating-point type?"""
+    return np.dtype(dtype).kind == "f"
+
+
+def to_device(array, device=None):
+    """`array` (anything NumPy understands, or a device array) on `device`, copied only if it must move."""
+    if (check_device(device) if device else _device) == "cuda":
+        return _load_cupy().asarray(array)
+    return to_numpy(array)
+
+
+def to_numpy(array):
+    """`array` as a numpy.ndarray; a copy if it comes from a device, itself if it is on the host."""
+    if _cupy is not None and isinstance(array, _cupy.ndarray):
+        return array.get()
+    return np.asarray(array)
+
+
+def ignore_float_errors():
+    """A `with` block in which log(0) and the like give infinities and NaNs without NumPy's warning."""
+    return np.errstate(divide="ignore", invalid="ignore", over="ignore")
+
+
+# ---------------------------------------------------------------- randomness
+
+def manual_seed(seed):
+    """Restart the library's random numbers: weights, shuffles, dropout masks and noise. `seed`: an int >= 0."""
+    global _generator
+    _generator = np.random.default_rng(seed)
+    return _generator
+
+
+def generator():
+    """The numpy.random.Generator that everything in the library draws from."""
+    return _generator

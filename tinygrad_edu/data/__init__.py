@@ -1,0 +1,11 @@
+"""Floor 4: data that a lesson can trust.
+
+Digits that ship with the library, densities in the plane that know their own entropy, MNIST and Fashion-MNIST from a folder,
+the cache or their home, each file checked against its sha256; and batches(), which turns arrays into shuffled minibatches.
+"""
+from .batching import batches
+from .digits import binarize, levels, load_digits
+from .load import load_fashion_mnist, load_mnist, parse_idx, read_idx
+from .points import separable, xor
+from .store import DataError, DataFile, MissingDataError, cache_folder, check_bytes, read_checked
+from .toy2d import Checkerboard, Circles, Curves, EightGaussians, Grid25, Mixture, SwissRoll, TwoMoons, TwoSpirals

@@ -1,0 +1,33 @@
+"""Minibatches: an epoch is one pass over the data in random order, a few rows at a time."""
+import numpy as np
+
+from .. import backend
+from ..tensor import Tensor
+
+
+def batches(*arrays, batch_size, shuffle=True, drop_last=False, seed=None):
+    """Walk once over `arrays`, which share their first axis: yields a Tensor (batch, ...), or a tuple for several arrays.
+
+    The order is drawn from the library's generator, or from one of its own if `seed` is given, when batches() is called.
+    The last batch may be smaller; drop_last=True leaves it out. Integer arrays stay integer. Raises ValueError.
+    """
+    arrays = [backend.to_numpy(array.data if isinstance(array, Tensor) else array) for array in arrays]
+    if not arrays or any(array.ndim == 0 for array in arrays):
+        raise ValueError(f"batches: got shapes {[array.shape for array in arrays]}, expected arrays with a first axis")
+    if len({len(array) for array in arrays}) > 1:
+        raise ValueError(f"batches: got arrays of {[len(array) for array in arrays]} rows, expected equal numbers")
+    if batch_size < 1:
+        raise ValueError(f"batches: got batch_size {batch_size}, expected at least 1")
+
+    rows = len(arrays[0])
+    generator = backend.generator() if seed is None else np.random.default_rng(seed)
+    order = generator.permutation(rows) if shuffle else np.arange(rows)
+    return _walk(arrays, order, batch_size, drop_last)
+
+
+def _walk(arrays, order, batch_size, drop_last):
+    end = len(order) - len(order) % batch_size if drop_last else len(order)
+    for start in range(0, end, batch_size):
+        chosen = order[start:min(start + batch_size, end)]
+        batch = tuple(Tensor(array[chosen]) for array in arrays)          # indexing copies: a batch never aliases the data
+        yield batch if len(batch) > 1 else batch[0]
