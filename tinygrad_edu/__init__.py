@@ -15,5 +15,6 @@ from .creation import (arange, eye, full, linspace, ones, ones_like, rand, randi
                        zeros_like)
 from .ops import *  # noqa: F401,F403  the functions listed in ops/__init__.py
 from .tensor import Tensor, as_tensor
+from . import distributions, functional, nn, optim  # noqa: E402
 
 __version__ = "0.1.0"

@@ -8,7 +8,8 @@ from .elementwise import (absolute, add, arctan, cast, clip, cos, divide, equal,
 from .indexing import (argsort, diagonal, embedding, gather, get_item, one_hot, scatter_add, set_item, sort,
                        take_along_axis, topk, tril, triu)
 from .linalg import (cholesky, eigh, einsum, inverse, matmul, outer, qr, slogdet, solve, solve_triangular, svd, trace)
-from .reduction import (all, any, argmax, argmin, cumprod, cumsum, logsumexp, max, mean, min, prod, std, sum, var)
+from .reduction import (all, any, argmax, argmin, cumprod, cumsum, log_softmax, logsumexp, max, mean, min, prod, softmax,
+                        std, sum, var)
 from .shape import (broadcast_to, concatenate, expand_dims, flatten, flip, moveaxis, pad, repeat, reshape, roll, split,
                     squeeze, stack, swapaxes, tile, transpose)
 from .window import fold, unfold
@@ -52,7 +53,7 @@ Tensor.copy_ = inplace.copy_
 # ---------------------------------------------------------------- methods
 
 for _function in (exp, log, sqrt, square, tanh, sigmoid, relu, clip, absolute, sin, cos, sum, mean, var, std, max, min, prod,
-                  cumsum, cumprod, logsumexp, argmax, argmin, any, all, argsort, reshape, transpose, swapaxes, expand_dims,
+                  cumsum, cumprod, logsumexp, softmax, log_softmax, argmax, argmin, any, all, argsort, reshape, transpose, swapaxes, expand_dims,
                   squeeze, flatten, broadcast_to, flip, roll):
     setattr(Tensor, _function.__name__, _function)
 Tensor.abs = absolute

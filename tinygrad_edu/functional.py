@@ -1,0 +1,154 @@
+"""Floor 3: compositions. Activations, losses and layers as functions, in PyTorch's names; plain Python over primitives.
+
+The kernels appear here too, so that `F.` is the one place to look: F.conv2d, F.layer_norm, F.cross_entropy.
+"""
+import math
+
+from . import backend
+from .kernels.convolution import conv1d, conv2d                                             # noqa: F401
+from .kernels.cross_entropy import cross_entropy, reduce                                    # noqa: F401
+from .kernels.normalization import batch_norm, group_norm, instance_norm, layer_norm        # noqa: F401
+from .ops import (absolute, concatenate, embedding, erf, exp, expand_dims, get_item, log, log_softmax, logaddexp,   # noqa: F401
+                  logsumexp, max, maximum, mean, minimum, one_hot, pad, relu, repeat, sigmoid, softmax, sqrt, square, stack,
+                  sum, swapaxes, take_along_axis, tanh, tril, unfold, where)
+from .ops.elementwise import array_of
+from .tensor import Tensor
+
+
+# ---------------------------------------------------------------- activations
+
+def leaky_relu(x, negative_slope=0.01):
+    """x where x > 0, else negative_slope x."""
+    return where(array_of(x) > 0, x, negative_slope * x)
+
+def elu(x, alpha=1.0):
+    """x where x > 0, else alpha (e^x - 1). Clevert et al. 2015, arXiv:1511.07289."""
+    return where(array_of(x) > 0, x, alpha * (exp(minimum(x, 0.0)) - 1))
+
+def softplus(x):
+    """ln(1 + e^x), a smooth relu."""
+    return logaddexp(x, 0.0)
+
+def silu(x):
+    """x sigmoid(x), also called swish."""
+    return x * sigmoid(x)
+
+def gelu(x, approximate="none"):
+    """x Phi(x), Phi the normal distribution function; approximate="tanh" is the faster curve of the paper.
+
+    Hendrycks & Gimpel 2016, arXiv:1606.08415.
+    """
+    if approximate == "tanh":
+        return 0.5 * x * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+    return 0.5 * x * (1 + erf(x * math.sqrt(0.5)))
+
+
+# ---------------------------------------------------------------- layers
+
+def linear(x, weight, bias=None):
+    """x W' + bias: x (.., in), weight (out, in), bias (out,) -> (.., out)."""
+    if x.shape[-1] != weight.shape[-1]:
+        raise ValueError(f"linear: x has {x.shape[-1]} features, weight {weight.shape} expects {weight.shape[-1]}")
+    y = x @ swapaxes(weight, 0, 1)
+    return y if bias is None else y + bias
+
+def dropout(x, p=0.5, training=True):
+    """Each number set to 0 with probability p, the others divided by 1 - p so that the mean stays; x itself in evaluation.
+
+    Srivastava et al. 2014.
+    """
+    if not 0 <= p < 1:
+        raise ValueError(f"dropout: got p = {p}, expected 0 <= p < 1")
+    if not training or p == 0:
+        return x
+    kept = backend.to_device(backend.generator().random(x.shape) >= p, backend.device_of(array_of(x)))
+    return x * kept.astype(x.dtype) / (1 - p)
+
+def max_pool2d(x, kernel_size, stride=None):
+    """The largest number of every window of x (N, C, H, W); windows side by side unless `stride` is given."""
+    return max(_pool_windows(x, kernel_size, stride), axis=(2, 3))
+
+def avg_pool2d(x, kernel_size, stride=None):
+    """The mean of every window of x (N, C, H, W); windows side by side unless `stride` is given."""
+    return mean(_pool_windows(x, kernel_size, stride), axis=(2, 3))
+
+def _pool_windows(x, kernel_size, stride):
+    kernel = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
+    stride = kernel if stride is None else (stride, stride) if isinstance(stride, int) else tuple(stride)
+    return unfold(x, kernel, stride)                                                # (N, C, KH, KW, OH, OW)
+
+def upsample_nearest2d(x, scale):
+    """Every pixel of x (N, C, H, W) as a block of scale x scale equal ones."""
+    return repeat(repeat(x, scale, 2), scale, 3)
+
+def normalize(x, axis=-1, eps=1e-12):
+    """x divided by its Euclidean length along `axis`."""
+    return x / maximum(sqrt(sum(square(x), axis, keepdims=True)), eps)
+
+
+# ---------------------------------------------------------------- attention and recurrence, as definitions
+
+def scaled_dot_product_attention(query, key, value, mask=None, causal=False):
+    """softmax(Q K' / sqrt(E)) V: query (.., T, E), key (.., S, E), value (.., S, V) -> (.., T, V).
+
+    mask (bool, broadcast to (.., T, S)): True where a query may look; causal: query t sees keys s <= t. A query that may
+    look nowhere gets zeros. Vaswani et al. 2017, arXiv:1706.03762.
+    """
+    scores = query @ swapaxes(key, -1, -2) * (1 / math.sqrt(query.shape[-1]))       # (.., T, S)
+    allowed = None if mask is None else array_of(mask)
+    if causal:
+        xp = backend.array_module(array_of(scores))
+        past = xp.arange(scores.shape[-1]) <= xp.arange(scores.shape[-2])[:, None]
+        allowed = past if allowed is None else allowed & past
+    if allowed is None:
+        return softmax(scores) @ value
+    weights = softmax(where(allowed, scores, -1e30))
+    return where(allowed, weights, 0.0) @ value
+
+def lstm(x, h, c, weight_ih, weight_hh, bias):
+    """A long short-term memory over a whole sequence: the hidden states (T, N, D), and the last h and c.
+
+    x (T, N, I), h and c (N, D), weight_ih (4D, I), weight_hh (4D, D), bias (4D,); gates in the order i, f, g, o:
+        i, f, o = sigmoid(..), g = tanh(..) of W_ih x_t + W_hh h + b;   c <- f c + i g;   h <- o tanh(c)
+    Hochreiter & Schmidhuber 1997; the forget gate: Gers et al. 2000.
+    """
+    D, states = h.shape[-1], []
+    for t in range(len(x)):
+        gates = linear(x[t], weight_ih, bias) + linear(h, weight_hh)                # (N, 4D)
+        i, f, g, o = (gates[:, k * D : (k + 1) * D] for k in range(4))
+        c = sigmoid(f) * c + sigmoid(i) * tanh(g)
+        h = sigmoid(o) * tanh(c)
+        states.append(h)
+    return stack(states), h, c
+
+
+# ---------------------------------------------------------------- losses
+
+def mse_loss(input, target, reduction="mean"):
+    """(input - target)^2. The shapes must be equal: (n, 1) against (n,) would broadcast to n x n differences."""
+    _same_shape("mse_loss", input, target)
+    return reduce(square(input - target), reduction)
+
+def l1_loss(input, target, reduction="mean"):
+    """|input - target|, equal shapes."""
+    _same_shape("l1_loss", input, target)
+    return reduce(absolute(input - target), reduction)
+
+def binary_cross_entropy_with_logits(input, target, reduction="mean"):
+    """-ln of the Bernoulli likelihood of `target` (0..1) under p = sigmoid(input), stable for any input: softplus(x) - t x."""
+    _same_shape("binary_cross_entropy_with_logits", input, target)
+    return reduce(softplus(input) - input * target, reduction)
+
+def nll_loss(log_probabilities, targets, reduction="mean"):
+    """-log_probabilities[n, targets[n]]: (N, K) and integer (N,)."""
+    ids = array_of(targets)
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"nll_loss: targets must be integer class indices, got {ids.dtype}")
+    if tuple(ids.shape) != tuple(log_probabilities.shape[:1]):
+        raise ValueError(f"nll_loss: got targets of shape {ids.shape}, expected {log_probabilities.shape[:1]}")
+    return reduce(-take_along_axis(log_probabilities, ids[:, None], axis=1).reshape(-1), reduction)
+
+def _same_shape(caller, input, target):
+    if tuple(input.shape) != tuple(target.shape):
+        raise ValueError(f"{caller}: input has shape {tuple(input.shape)}, target {tuple(target.shape)}; they must be equal, "
+                         "for broadcasting would compare every element with every other")

@@ -1,0 +1,97 @@
+"""What all optimizers share: parameter groups, state, and the loop. A subclass is one update rule.
+
+Small arrays cost as much as the call, not the arithmetic, so all parameters of a group lie side by side in one flat buffer
+and the rule runs once over it; each parameter's array is a view into that buffer. A parameter without a gradient is left
+alone: then the rule runs over the views of the others.
+"""
+from .. import autograd, backend
+
+
+class Optimizer:
+    """Base class. `parameters`: Parameters, or dicts {"params": [...], option: value} for groups with their own options.
+
+    A subclass names its state (`state_names`) and writes `update(w, g, state, t, options)`, which changes the arrays w and
+    state[name] in place and leaves g alone. t counts the steps of w from 1. Options are read at every step, so
+    `optimizer.param_groups[0]["lr"] = 0.01` acts at once.
+    """
+    state_names = ()
+
+    def __init__(self, parameters, **options):
+        groups = list(parameters)
+        if not groups:
+            raise ValueError(f"{type(self).__name__}: got no parameters")
+        if not isinstance(groups[0], dict):
+            groups = [{"params": groups}]
+        for group in groups:
+            if unknown := sorted(set(group) - {"params"} - set(options)):
+                raise ValueError(f"{type(self).__name__}: a group has the option {unknown[0]!r}, expected {sorted(options)}")
+        self.param_groups = [{**options, **group, "params": list(group["params"])} for group in groups]
+        self._buffers = [buffer for group in self.param_groups for buffer in _buffers(group, self.state_names)]
+
+    def zero_grad(self):
+        """Forget the gradients of all parameters."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.grad = None
+
+    def step(self):
+        """Move every parameter that has a gradient by the update rule."""
+        for buffer in self._buffers:
+            buffer.attach()
+            for w, g, state, t in buffer.pieces():
+                self.update(w, g, state, t, buffer.options)
+            autograd.mark_written(buffer.data)
+
+    def update(self, w, g, state, t, options):
+        raise NotImplementedError(f"{type(self).__name__}: an optimizer needs an update rule")
+
+
+class _Buffer:
+    """Parameters of one dtype in one flat array, with their state in equally long ones."""
+
+    def __init__(self, parameters, state_names, options):
+        self.parameters, self.options, self.views = parameters, options, [None] * len(parameters)
+        self.attach()
+        self.state = {name: self._zeros() for name in state_names}
+        self.t = [0] * len(parameters)
+
+    def attach(self):
+        """Make every parameter a view of the flat array (again, if somebody gave it another array)."""
+        if all(p.data is view for p, view in zip(self.parameters, self.views)):
+            return
+        xp = backend.array_module(self.parameters[0].data)
+        self.data = xp.concatenate([p.data.reshape(-1) for p in self.parameters])
+        for i, (p, piece) in enumerate(zip(self.parameters, self._cut(self.data))):
+            p.data = self.views[i] = piece.reshape(p.shape)
+
+    def pieces(self):
+        """(weights, gradients, state, t): all at once if every parameter has a gradient and the same age, else one by one."""
+        ready = [i for i, p in enumerate(self.parameters) if p.grad is not None]
+        for i in ready:
+            self.t[i] += 1
+        if len(ready) == len(self.parameters) and len(set(self.t)) == 1:
+            xp = backend.array_module(self.data)
+            g = xp.concatenate([p.grad.data.reshape(-1) for p in self.parameters])
+            yield self.data, g, self.state, self.t[0]
+            return
+        weights, states = self._cut(self.data), {name: self._cut(s) for name, s in self.state.items()}
+        for i in ready:
+            yield weights[i], self.parameters[i].grad.data.reshape(-1), {n: s[i] for n, s in states.items()}, self.t[i]
+
+    def _cut(self, flat):
+        pieces, start = [], 0
+        for p in self.parameters:
+            pieces.append(flat[start : start + p.size])
+            start += p.size
+        return pieces
+
+    def _zeros(self):
+        return backend.array_module(self.data).zeros_like(self.data)
+
+
+def _buffers(group, state_names):
+    """One buffer for each dtype that occurs in the group."""
+    kinds = {}
+    for p in group["params"]:
+        kinds.setdefault(str(p.dtype), []).append(p)
+    return [_Buffer(parameters, state_names, group) for parameters in kinds.values()]
