@@ -1,7 +1,7 @@
 """Floor 4: numbers that say how good an answer is. NumPy arrays or Tensors in, Python floats or NumPy arrays out.
 
-Distances are Euclidean between whole items: every axis after the first is flattened. They are computed in blocks of rows,
-so a few thousand images against a few thousand need some tens of megabytes.
+Distances are Euclidean between whole items: every axis after the first is flattened. They are computed in blocks of
+rows, so a few thousand images against a few thousand need some tens of megabytes.
 """
 import math
 
@@ -19,7 +19,8 @@ def accuracy(logits, labels):
     """Share of rows of `logits` (N, K) whose largest entry is at the label, `labels` (N,)."""
     logits, labels = _array(logits), _array(labels)
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):
-        raise ValueError(f"accuracy: got logits {logits.shape} and labels {labels.shape}, expected (N, K) and (N,), N > 0")
+        raise ValueError(f"accuracy: got logits {logits.shape} and labels {labels.shape}, "
+                         "expected (N, K) and (N,), not empty")
     return float((logits.argmax(axis=1) == labels).mean())
 
 
@@ -38,7 +39,7 @@ def class_entropy(labels, classes):
 
 
 def knn_classify(train_x, train_y, test_x, k=1):
-    """The label that most of the k nearest training items have, (M,); a tied vote goes to the class that came nearest."""
+    """The label that most of the k nearest training items have, (M,); a tied vote goes to the class that is nearest."""
     train, test, labels = _items(train_x), _items(test_x), _array(train_y)
     if labels.shape != train.shape[:1] or not 1 <= k <= len(labels):
         raise ValueError(f"knn_classify: got {len(train)} items, labels {labels.shape} and k {k}, "
@@ -62,14 +63,17 @@ def knn_classify(train_x, train_y, test_x, k=1):
 def two_sample_1nn(real, fake):
     """How well the nearest neighbour tells real from fake: 0.5 = not at all, 1 = always, leave-one-out accuracy.
 
-    Every item of the union is classified by its nearest other item; equally near ones share the vote. Near 0 means that fake
-    items lie on top of real ones, that is memorised. Both need the same number of items. Lopez-Paz, Oquab 2017,
-    arXiv:1610.06545. On the digits, 360 against 360: real and real 0.50; samples of one fitted Gaussian 0.83, and 0.91 if
-    clipped to [0, 1]. The score grows with the number of items: compare only scores of equal numbers.
+    Every item of the union is classified by its nearest other item; equally near ones share the vote. Near 0 means that
+    fake items lie on top of real ones: memorised. Both need the same number of items. Lopez-Paz, Oquab 2017,
+    arXiv:1610.06545.
+
+    On the digits, 360 against 360: real and real 0.50, one fitted Gaussian 0.83, the same clipped to [0, 1] 0.91; 1,437
+    against 1,437: 0.87 and 0.94. More items see finer differences, so compare only scores of equal numbers.
     """
     real, fake = _items(real), _items(fake)
     if real.shape != fake.shape or not len(real):
-        raise ValueError(f"two_sample_1nn: got {real.shape} real and {fake.shape} fake, expected equal shapes, not empty")
+        raise ValueError(f"two_sample_1nn: got {len(real)} real and {len(fake)} fake items "
+                         f"of sizes {real.shape[1]} and {fake.shape[1]}, expected equal numbers and sizes, not empty")
     both = np.concatenate([real, fake])
     is_real = np.arange(len(both)) < len(real)
 
@@ -129,7 +133,7 @@ def _distances(rows, columns):
     |a - b|^2 = |a|^2 - 2 a.b + |b|^2 is one matrix product; moving the origin to a data point first keeps it accurate.
     """
     if rows.shape[1] != columns.shape[1]:
-        raise ValueError(f"metrics: got items of {rows.shape[1]} and of {columns.shape[1]} numbers, expected equal sizes")
+        raise ValueError(f"metrics: got items of sizes {rows.shape[1]} and {columns.shape[1]}, expected equal sizes")
     if not len(rows):
         return
     rows, columns = rows - columns[0], columns - columns[0]

@@ -1,7 +1,7 @@
 """Floor 4: data that a lesson can trust.
 
-Digits that ship with the library, densities in the plane that know their own entropy, MNIST and Fashion-MNIST from a folder,
-the cache or their home, each file checked against its sha256; and batches(), which turns arrays into shuffled minibatches.
+Digits that ship with the library; densities in the plane that know their own entropy; MNIST and Fashion-MNIST from a
+folder, the cache or their home, each file checked by its sha256; and batches(), which shuffles arrays into Tensors.
 """
 from .batching import batches
 from .digits import binarize, levels, load_digits

@@ -6,10 +6,10 @@ from ..tensor import Tensor
 
 
 def batches(*arrays, batch_size, shuffle=True, drop_last=False, seed=None):
-    """Walk once over `arrays`, which share their first axis: yields a Tensor (batch, ...), or a tuple for several arrays.
+    """Walk once over `arrays`, which share their first axis: yields a Tensor (batch, ...), for several arrays a tuple.
 
-    The order is drawn from the library's generator, or from one of its own if `seed` is given, when batches() is called.
-    The last batch may be smaller; drop_last=True leaves it out. Integer arrays stay integer. Raises ValueError.
+    The order is drawn when batches() is called, from the library's generator, or from a new one if `seed` is given. The
+    last batch may be smaller; drop_last=True leaves it out. Integer arrays stay integer. Raises ValueError.
     """
     arrays = [backend.to_numpy(array.data if isinstance(array, Tensor) else array) for array in arrays]
     if not arrays or any(array.ndim == 0 for array in arrays):
@@ -29,5 +29,5 @@ def _walk(arrays, order, batch_size, drop_last):
     end = len(order) - len(order) % batch_size if drop_last else len(order)
     for start in range(0, end, batch_size):
         chosen = order[start:min(start + batch_size, end)]
-        batch = tuple(Tensor(array[chosen]) for array in arrays)          # indexing copies: a batch never aliases the data
+        batch = tuple(Tensor(array[chosen]) for array in arrays)        # a copy: never aliases the data
         yield batch if len(batch) > 1 else batch[0]

@@ -19,11 +19,14 @@ TEST = 360
 def load_digits(split="train"):
     """Images float32 (N, 8, 8) in [0, 1], that is pixel / 16, and labels int64 (N,).
 
-    `split`: "train" (1,437), "test" (360) or "all" (1,797, train first). The split is fixed: one permutation by NumPy's legacy
-    generator with seed 0, whose stream never changes, and the first 360 are the test set. This is the split that
-    scikit-learn's train_test_split(test_size=360, random_state=0) makes. Every number that the lessons quote for
-    the digits refers to it. Simple models on it: 1-NN accuracy 0.989, logistic regression 0.964; PCA with
-    k = 2, 3, 8, 16, 32 has test MSE per pixel 0.0546, 0.0460, 0.0253, 0.0120, 0.0027.
+    `split`: "train" (1,437), "test" (360) or "all" (1,797, train first). The split is fixed: of one permutation by
+    NumPy's legacy generator with seed 0, whose stream never changes, the first 360 are the test set, as scikit-learn's
+    train_test_split(test_size=360, random_state=0) has it.
+    Every number that the lessons quote for the digits refers to this split.
+
+    Simple models: accuracy of 1-NN 0.989, of logistic regression 0.964; test MSE per pixel of PCA with
+    k = 2, 3, 8, 16, 32 components 0.0546, 0.0460, 0.0253, 0.0120, 0.0027, and 1-NN on k = 2, 3, 8, 16 of them 0.531,
+    0.675, 0.947, 0.989. Independent pixels: 25.29 nats an image when binarized, 2.434 bits a pixel for the 17 levels.
     """
     images, labels = _read()
     order = np.random.RandomState(0).permutation(len(images))

@@ -35,7 +35,7 @@ FASHION_SUMS = {
 # ---------------------------------------------------------------- the format
 
 def read_idx(path):
-    """The array in an IDX file, plain or gzip, in native byte order. Raises DataError unless every byte is accounted for."""
+    """The array in an IDX file, plain or gzip, in native byte order. Raises DataError unless every byte fits."""
     return parse_idx(Path(path).read_bytes(), path)
 
 
@@ -76,16 +76,17 @@ def _decompress(data, name):
 def load_mnist(split="train", folder=None, download=False):
     """Images float32 (N, 28, 28) in [0, 1] and labels int64 (N,); N is 60,000 for "train" and 10,000 for "test".
 
-    LeCun, Bottou, Bengio, Haffner 1998. The four .gz files are looked for in `folder` or in TINYGRAD_EDU_DATA (directly or in
-    its subfolder "mnist"), then in ~/.cache/tinygrad_edu/mnist; with download=True a missing one is fetched there.
+    LeCun, Bottou, Bengio, Haffner 1998. The .gz files are looked for in `folder`, else in TINYGRAD_EDU_DATA (there
+    or in its subfolder "mnist"), then in ~/.cache/tinygrad_edu/mnist; download=True fetches a missing one there.
     """
     return _load_pair("mnist", MNIST_ADDRESS, MNIST_SUMS, split, folder, download)
 
 
 def load_fashion_mnist(split="train", folder=None, download=False):
-    """As load_mnist, with clothes for digits and the subfolder "fashion_mnist". Xiao, Rasul, Vollgraf, arXiv:1708.07747.
+    """As load_mnist, with clothes for digits and the subfolder "fashion_mnist".
 
-    Classes 0..9: T-shirt, trouser, pullover, dress, coat, sandal, shirt, sneaker, bag, ankle boot.
+    Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747. Classes 0..9: T-shirt, trouser, pullover, dress, coat, sandal, shirt,
+    sneaker, bag, ankle boot.
     """
     return _load_pair("fashion_mnist", FASHION_ADDRESS, FASHION_SUMS, split, folder, download)
 

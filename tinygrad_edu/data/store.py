@@ -1,7 +1,7 @@
 """Where data files live, and the proof that they are the right ones.
 
-A file is looked for in the folder that the caller names, else in the folder that TINYGRAD_EDU_DATA names, then in the user's
-cache. Only `download=True` opens a connection. Whatever the source, size and sha256 are checked before a byte is parsed.
+A file is looked for in the folder that the caller names, else in the one that TINYGRAD_EDU_DATA names, then in the
+user's cache. Only `download=True` opens a connection. Wherever it came from, size and sha256 are checked first.
 """
 import hashlib
 import os
@@ -19,7 +19,7 @@ class MissingDataError(DataError, FileNotFoundError):
 
 @dataclass(frozen=True)
 class DataFile:
-    """One file of a data set. `folder`: the subfolder of the set, such as "mnist"; `address`: where its authors publish it."""
+    """One file of a data set. `folder`: the subfolder of the set, such as "mnist"; `address`: where it is published."""
     folder: str
     name: str
     size: int

@@ -1,12 +1,13 @@
 """Densities in the plane that know the truth about themselves.
 
-Each has `sample(n)`, `log_density(points)` and `entropy()`. No model's test loss in nats can fall below the entropy, so a
-lesson that fits one can say how far from perfect it is. They are all, exactly or by quadrature, mixtures of round Gaussians
+Each has `sample(n)`, `log_density(points)` and `entropy()`. The expected loss of a model in nats is never below the
+entropy, so a lesson that fits one can say how far from perfect it is. All but the checkerboard are mixtures of round
+Gaussians,
 
-    p(x) = sum_k w_k N(x; c_k, sigma^2 I)
+    p(x) = sum_k w_k N(x; c_k, sigma^2 I).
 
-(Checkerboard is uniform). A curve c(t) with noise, t uniform on [0, 1], is a mixture of infinitely many: p(x) is the integral
-of N(x; c(t), sigma^2 I) over t, which Gauss-Legendre turns back into a finite sum with nodes t_k and weights w_k.
+A curve c(t) with noise, t uniform on [0, 1], is a mixture of infinitely many: p(x) is the integral of
+N(x; c(t), sigma^2 I) over t, which Gauss-Legendre quadrature turns back into a finite sum with centres c(t_k).
 """
 import math
 
@@ -64,7 +65,7 @@ class EightGaussians(Mixture):
 
 
 class Grid25(Mixture):
-    """Twenty-five Gaussians on a 5 x 5 grid with step 2, from -4 to 4. Entropy 0.065 nats at sigma 0.05, 1.452 at 0.1."""
+    """Twenty-five Gaussians on a 5 x 5 grid with step 2. Entropy 0.065 nats at sigma 0.05, 1.452 at 0.1."""
 
     def __init__(self, sigma=0.05):
         axis = np.arange(-4.0, 5.0, 2.0)
@@ -117,7 +118,7 @@ class Circles(Curves):
 
 
 class TwoSpirals(Curves):
-    """Two arms r = 2 t, half a turn apart, each with `turns` full turns: denser towards the middle. Entropy 1.889 nats."""
+    """Two arms r = 2 t, half a turn apart, each with `turns` full turns: denser in the middle. Entropy 1.889 nats."""
 
     def __init__(self, noise=0.1, turns=1.5):
         super().__init__([lambda t: 2 * t[:, None] * _circle(2 * math.pi * turns * t),
@@ -125,7 +126,7 @@ class TwoSpirals(Curves):
 
 
 class SwissRoll(Curves):
-    """One spiral r = a / 7, the angle a uniform from 1.5 pi to 4.5 pi: a rolled-up sheet. Entropy 1.637 nats by default."""
+    """One spiral r = a / 7, the angle a uniform from 1.5 pi to 4.5 pi: a rolled-up sheet. Entropy 1.637 nats."""
 
     def __init__(self, noise=0.1):
         super().__init__([lambda t: _swiss(1.5 * math.pi * (1 + 2 * t))], noise)
@@ -193,7 +194,7 @@ def _points(points):
 def _mixture_log_density(points, centres, weights, sigma):
     """log sum_k w_k N(x; c_k, sigma^2 I) for every row x of `points`, a block of rows at a time."""
     points = _points(points)
-    log_weights = np.log(weights) - math.log(2 * math.pi * sigma * sigma)             # the Gaussian's constant goes in too
+    log_weights = np.log(weights) - math.log(2 * math.pi * sigma * sigma)         # with the Gaussian's constant
     rows = max(1, BLOCK // len(centres))
 
     result = np.empty(len(points))

@@ -1,0 +1,160 @@
+"""The metrics on cases whose answer is known, against slow definitions, and on the digits."""
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from tinygrad_edu import metrics
+from tinygrad_edu.data import load_digits
+from tinygrad_edu.tensor import Tensor
+
+
+def points(seed, n, d=3, scale=1.0):
+    return np.random.default_rng(seed).normal(size=(n, d)) * scale
+
+
+# ---------------------------------------------------------------- accuracy, entropy
+
+def test_accuracy_by_hand():
+    logits = np.array([[0, 2, 1], [5, 1, 1], [0, 0, 9], [1, 0, 0]], np.float32)
+    assert metrics.accuracy(logits, np.array([1, 0, 2, 2])) == 0.75
+    assert metrics.accuracy(Tensor(logits), Tensor(np.array([1, 0, 2, 2]))) == 0.75
+
+
+@pytest.mark.parametrize("logits, labels", [(np.zeros(3), np.zeros(3)), (np.zeros((3, 2)), np.zeros((3, 1))),
+                                            (np.zeros((3, 2)), np.zeros(4)), (np.zeros((0, 2)), np.zeros(0))])
+def test_accuracy_refuses(logits, labels):
+    with pytest.raises(ValueError, match="got .* expected"):
+        metrics.accuracy(logits, labels)
+
+
+def test_class_entropy_by_hand():
+    assert metrics.class_entropy(np.arange(10).repeat(3), 10) == pytest.approx(math.log(10), abs=1e-12)
+    assert math.copysign(1, metrics.class_entropy([4, 4, 4], 10)) == 1 and metrics.class_entropy([4, 4, 4], 10) == 0
+    quarter = 0.75 * math.log(4 / 3) + 0.25 * math.log(4)
+    assert metrics.class_entropy([0, 0, 0, 1], 2) == pytest.approx(quarter, abs=1e-12)
+
+
+@pytest.mark.parametrize("labels", [np.array([], int), np.array([0, 10]), np.array([-1])])
+def test_class_entropy_refuses(labels):
+    with pytest.raises(ValueError, match="got .* expected"):
+        metrics.class_entropy(labels, 10)
+
+
+# ---------------------------------------------------------------- neighbours
+
+def test_knn_by_hand():
+    train, labels = np.array([[0.0], [1.0], [2.0], [10.0]]), np.array([7, 7, 3, 3])
+    assert metrics.knn_classify(train, labels, [[1.4], [9.0], [1.6]]).tolist() == [7, 3, 3]
+    assert metrics.knn_classify(train, labels, [[1.6]], k=3).tolist() == [7]
+    assert metrics.knn_classify(train, labels, [[1.6]], k=2).tolist() == [3]             # one vote each: 2.0 is nearer
+    assert metrics.knn_classify(train, labels, np.zeros((0, 1))).shape == (0,)
+
+
+@given(seed=st.integers(0, 999), k=st.integers(1, 9))
+def test_knn_equals_its_definition(seed, k):
+    train, test, labels = points(seed, 30), points(seed + 1, 6), np.random.default_rng(seed).integers(0, 3, 30)
+    expected = []
+    for x in test:
+        voters = labels[np.argsort(((train - x) ** 2).sum(axis=1))[:k]].tolist()
+        expected.append(max(voters, key=voters.count))               # max keeps the first, the nearest
+    assert metrics.knn_classify(train, labels, test, k).tolist() == expected
+
+
+def test_knn_of_all_different_labels_is_the_nearest():
+    train, test = points(0, 2000), points(1, 20)
+    answer = metrics.knn_classify(train, np.arange(2000), test, k=500)
+    assert np.array_equal(answer, metrics.knn_classify(train, np.arange(2000), test))
+
+
+@pytest.mark.parametrize("k, labels", [(0, np.zeros(4)), (5, np.zeros(4)), (1, np.zeros(3))])
+def test_knn_refuses(k, labels):
+    with pytest.raises(ValueError, match="got .* expected"):
+        metrics.knn_classify(np.zeros((4, 2)), labels, np.zeros((1, 2)), k)
+
+
+def test_knn_on_the_digits():
+    (train, labels), (test, test_labels) = load_digits("train"), load_digits("test")
+    correct = metrics.knn_classify(train, labels, test) == test_labels
+    assert correct.sum() == 356                                                          # 0.989
+
+
+@given(seed=st.integers(0, 999), offset=st.sampled_from([0.0, 1e8]))
+def test_nearest_distance_equals_its_definition(seed, offset):
+    samples, references = points(seed, 7) + offset, points(seed + 1, 11) + offset
+    expected = np.linalg.norm(samples[:, None] - references, axis=2).min(axis=1)
+    assert np.allclose(metrics.nearest_distance(samples, references), expected, rtol=1e-9, atol=0)
+
+
+def test_nearest_distance_finds_copies_exactly():
+    references = points(0, 50, 64).reshape(50, 8, 8)
+    samples = np.concatenate([references[[7, 3]], references[:1] + 1])
+    distance = metrics.nearest_distance(Tensor(samples), references)
+    assert distance[:2].tolist() == [0, 0] and distance[2] == pytest.approx(8, rel=1e-12)
+    with pytest.raises(ValueError, match="no references"):
+        metrics.nearest_distance(samples, references[:0])
+    with pytest.raises(ValueError, match="sizes 64 and 32"):
+        metrics.nearest_distance(samples, references[:, :4])
+
+
+# ---------------------------------------------------------------- the two-sample test
+
+def test_two_sample_extremes():
+    cloud = points(0, 40)
+    assert metrics.two_sample_1nn(cloud, cloud + 100) == 1                               # told apart always
+    assert metrics.two_sample_1nn(cloud, cloud) == 0                                     # memorised: always fooled
+    assert metrics.two_sample_1nn(np.zeros((5, 2)), np.zeros((5, 2))) == pytest.approx(4 / 9)    # all tied
+
+
+@given(st.integers(0, 999))
+def test_two_sample_equals_its_definition(seed):
+    real, fake = points(seed, 12), points(seed + 1, 12, scale=1.5)
+    both = np.concatenate([real, fake])
+    right = 0
+    for i, x in enumerate(both):
+        distance = np.linalg.norm(both - x, axis=1)
+        distance[i] = np.inf
+        right += (distance.argmin() < 12) == (i < 12)
+    assert metrics.two_sample_1nn(real, fake) == pytest.approx(right / 24, abs=1e-12)
+
+
+def test_blocks_change_nothing(monkeypatch):
+    real, fake = points(0, 50), points(1, 50)
+    labels = np.arange(50) % 4
+    whole = metrics.two_sample_1nn(real, fake), metrics.nearest_distance(real, fake)
+    answer = metrics.knn_classify(real, labels, fake, 5)
+    monkeypatch.setattr(metrics, "BLOCK", 350)                                           # 3 rows or 7 at a time
+    assert metrics.two_sample_1nn(real, fake) == whole[0]
+    assert np.allclose(metrics.nearest_distance(real, fake), whole[1], rtol=1e-12)
+    assert np.array_equal(metrics.knn_classify(real, labels, fake, 5), answer)
+
+
+@pytest.mark.parametrize("real, fake", [((5, 2), (4, 2)), ((5, 2), (5, 3)), ((0, 2), (0, 2))])
+def test_two_sample_refuses(real, fake):
+    with pytest.raises(ValueError, match="got .* expected"):
+        metrics.two_sample_1nn(np.zeros(real), np.zeros(fake))
+
+
+def test_two_sample_on_the_digits():
+    """Real against real is a coin toss; a Gaussian with the right mean and covariance is found out."""
+    train, test = load_digits("train")[0].reshape(-1, 64), load_digits("test")[0].reshape(-1, 64)
+    rng = np.random.default_rng(0)
+    gaussian = rng.multivariate_normal(train.mean(axis=0), np.cov(train.T.astype(np.float64)), size=1437, method="svd")
+
+    same = [metrics.two_sample_1nn(test, train[rng.permutation(1437)[:360]]) for _ in range(5)]
+    assert abs(np.mean(same) - 0.5) < 0.03            # 720 tosses each: deviation 0.019, of the mean of 5 about 0.01
+    assert metrics.two_sample_1nn(test, gaussian[:360]) == pytest.approx(0.83, abs=0.03)
+    assert metrics.two_sample_1nn(test, gaussian[:360].clip(0, 1)) == pytest.approx(0.91, abs=0.03)
+    assert metrics.two_sample_1nn(train, gaussian.clip(0, 1)) == pytest.approx(0.94, abs=0.02)
+
+
+# ---------------------------------------------------------------- psnr
+
+def test_psnr_by_hand():
+    image = np.zeros((4, 4), np.uint8)
+    assert metrics.psnr(image, image + 1, peak=255) == pytest.approx(20 * math.log10(255), abs=1e-12)
+    assert metrics.psnr(np.full((2, 2), 0.5), np.full((2, 2), 0.6)) == pytest.approx(20, abs=1e-9)
+    assert metrics.psnr(Tensor(image), image) == math.inf
+    with pytest.raises(ValueError, match="got .* expected"):
+        metrics.psnr(image, image[:2])
