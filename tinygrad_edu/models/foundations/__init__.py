@@ -1,0 +1,1 @@
+"""Lessons 05-12: the first networks."""

@@ -1,0 +1,1 @@
+"""Lessons 35-54: models of what data looks like."""
