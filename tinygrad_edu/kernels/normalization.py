@@ -14,6 +14,8 @@ shifted or scaled. That is why a gradient of all ones gives 0, and why checking 
 
 Ioffe & Szegedy 2015 (arXiv:1502.03167), Ba et al. 2016 (1607.06450), Wu & He 2018 (1803.08494).
 """
+import math
+
 from ..autograd import Kernel
 from ..ops import mean, sqrt, square
 
@@ -66,7 +68,7 @@ def group_norm(x, groups, weight=None, bias=None, eps=1e-5):
     if C % groups:
         raise ValueError(f"group_norm: {C} channels cannot be cut into {groups} groups")
     _check_affine("group_norm", weight, bias, (C,))
-    y = standardize(x.reshape(N, groups, -1), (2,), eps).reshape(x.shape)
+    y = standardize(x.reshape(N, groups, C // groups * math.prod(x.shape[2:])), (2,), eps).reshape(x.shape)
     return _affine(y, weight, bias, (C,) + (1,) * (x.ndim - 2))
 
 

@@ -1,0 +1,150 @@
+"""Modules: names and states, and every layer equal to PyTorch's of the same name, values and gradients."""
+import copy
+
+import numpy as np
+import pytest
+
+import tinygrad_edu as tg
+from tinygrad_edu import Tensor, functional as F, nn
+
+CLOSE = dict(rtol=1e-10, atol=1e-10)
+
+LAYERS = {
+    "Linear": (lambda m: m.Linear(5, 3), (4, 5)),
+    "Linear without bias": (lambda m: m.Linear(5, 3, bias=False), (2, 4, 5)),
+    "Conv2d": (lambda m: m.Conv2d(4, 6, (3, 2), stride=2, padding=1, groups=2), (2, 4, 7, 6)),
+    "LayerNorm": (lambda m: m.LayerNorm((4, 3)), (5, 4, 3)),
+    "GroupNorm": (lambda m: m.GroupNorm(2, 6), (3, 6, 4)),
+    "BatchNorm1d": (lambda m: m.BatchNorm1d(5), (8, 5)),
+    "BatchNorm2d": (lambda m: m.BatchNorm2d(3), (4, 3, 5, 5)),
+    "Flatten": (lambda m: m.Flatten(), (2, 3, 4)),
+    "Upsample": (lambda m: m.Upsample(scale_factor=2), (2, 3, 4, 5)),
+    "ReLU": (lambda m: m.ReLU(), (3, 4)),
+    "LeakyReLU": (lambda m: m.LeakyReLU(0.2), (3, 4)),
+    "Tanh": (lambda m: m.Tanh(), (3, 4)),
+    "Sigmoid": (lambda m: m.Sigmoid(), (3, 4)),
+    "SiLU": (lambda m: m.SiLU(), (3, 4)),
+    "GELU": (lambda m: m.GELU(), (3, 4)),
+    "Softplus": (lambda m: m.Softplus(), (3, 4)),
+    "Identity": (lambda m: m.Identity(), (3, 4)),
+    "Sequential": (lambda m: m.Sequential(m.Linear(5, 4), m.Tanh(), m.Linear(4, 2)), (3, 5)),
+}
+
+
+def double(module):
+    for _, t in module.named_tensors():
+        t.data = t.data.astype(np.float64)
+    return module
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layer_equals_pytorch(name):
+    torch = pytest.importorskip("torch")
+    make, shape = LAYERS[name]
+    theirs, ours = make(torch.nn).double(), double(make(nn))
+    state = {k: v.numpy() for k, v in theirs.state_dict().items() if not k.endswith("num_batches_tracked")}
+    assert list(ours.state_dict()) == list(state)
+    ours.load_state_dict(state)
+
+    for mode in (True, False):
+        ours.train(mode), theirs.train(mode)
+        x = np.random.default_rng(0).standard_normal(shape)
+        mine, yours = Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+        y, t = ours(mine), theirs(yours)
+        np.testing.assert_allclose(y.data, t.detach().numpy(), **CLOSE)
+        gy = np.random.default_rng(1).standard_normal(y.shape)
+        ours.zero_grad(), theirs.zero_grad()
+        y.backward(gy), t.backward(torch.tensor(gy))
+        np.testing.assert_allclose(mine.grad.data, yours.grad.numpy(), **CLOSE)
+        for p, q in zip(ours.parameters(), theirs.parameters()):
+            np.testing.assert_allclose(p.grad.data, q.grad.numpy(), **CLOSE)
+
+
+@pytest.mark.parametrize("name", ["Linear", "Conv2d", "Embedding"])
+def test_initial_weights_have_pytorchs_spread(name):
+    torch = pytest.importorskip("torch")
+    make = {"Linear": lambda m: m.Linear(300, 400), "Conv2d": lambda m: m.Conv2d(30, 40, 5), "Embedding": lambda m: m.Embedding(300, 40)}
+    ours, theirs = make[name](nn), make[name](torch.nn)
+    for p, q in zip(ours.parameters(), theirs.parameters()):
+        assert p.data.dtype == np.float32 and p.shape == tuple(q.shape)
+        assert p.data.std() == pytest.approx(q.std().item(), rel=0.1) and abs(p.data).max() <= max(1.3 * abs(q).max().item(), 1e-9)
+
+
+class Net(nn.Module):
+    def __init__(self):
+        self.stem = nn.Linear(2, 3)
+        self.blocks = [nn.Linear(3, 3), {"inner": nn.LayerNorm(3)}]
+        self.shared = self.stem
+        self.scale = Tensor([2.0])
+
+    def forward(self, x):
+        return self.blocks[1]["inner"](self.blocks[0](self.stem(x))) * self.scale
+
+
+def test_names_come_from_walking_the_attributes():
+    net = Net()
+    names = ["stem.weight", "stem.bias", "blocks.0.weight", "blocks.0.bias", "blocks.1.inner.weight", "blocks.1.inner.bias"]
+    assert [name for name, _ in net.named_parameters()] == names
+    assert [name for name, _ in net.named_buffers()] == ["scale"]
+    assert net.num_parameters() == 9 + 12 + 6
+    assert "(blocks.1.inner): LayerNorm((3,))" in repr(net) and "(stem): Linear(2, 3)" in repr(net)
+
+
+def test_results_of_parameters_are_plain_tensors():
+    layer = nn.Linear(2, 2)
+    assert type(layer.weight * 2) is Tensor and type(layer(Tensor([[1.0, 2.0]]))) is Tensor
+
+
+def test_state_dict_round_trip_and_independence():
+    net, other = Net(), Net()
+    state = net.state_dict()
+    other.load_state_dict(state)
+    x = tg.randn(4, 2)
+    np.testing.assert_array_equal(net(x).data, other(x).data)
+    state["stem.weight"].data[...] = 0
+    assert abs(net.stem.weight.data).max() > 0 and abs(other.stem.weight.data).max() > 0
+
+
+@pytest.mark.parametrize("spoil, error", [
+    (lambda s: s.pop("scale"), "lacks scale"),
+    (lambda s: s.update(extra=np.zeros(1)), "no extra"),
+    (lambda s: s.update({"stem.bias": np.zeros(4)}), r"stem.bias has shape \(4,\), expected \(3,\)"),
+])
+def test_a_wrong_state_changes_nothing(spoil, error):
+    net = Net()
+    before, state = net.state_dict(), Net().state_dict()
+    spoil(state)
+    with pytest.raises((KeyError, ValueError), match=error):
+        net.load_state_dict(state)
+    for name, value in net.state_dict().items():
+        np.testing.assert_array_equal(value.data, before[name].data)
+
+
+def test_train_and_eval_reach_every_module():
+    net = nn.Sequential(nn.Dropout(0.5), nn.Sequential(nn.Dropout(0.5)))
+    x = tg.ones(1000)
+    dropped = net(x).data
+    assert set(np.unique(dropped)) == {0.0, 4.0} and 0.15 < (dropped > 0).mean() < 0.35
+    np.testing.assert_array_equal(net.eval()(x).data, x.data)
+    assert not net[1][0].training and net.train()[1][0].training
+
+
+def test_deepcopy_is_independent():
+    net = Net()
+    twin = copy.deepcopy(net)
+    twin.stem.weight.data[...] = 0
+    assert abs(net.stem.weight.data).max() > 0 and type(twin.stem.weight) is nn.Parameter
+
+
+def test_embedding_equals_one_hot_product():
+    layer, ids = double(nn.Embedding(5, 3)), np.array([[1, 1], [4, 0]])
+    y = layer(Tensor(ids))
+    np.testing.assert_array_equal(y.data, F.one_hot(ids, 5, "float64") @ layer.weight.data)
+    gy = np.random.default_rng(0).standard_normal(y.shape)
+    y.backward(gy)
+    np.testing.assert_allclose(layer.weight.grad.data, np.einsum("ijk,ije->ke", F.one_hot(ids, 5, "float64"), gy), **CLOSE)
+
+
+def test_batch_norm_refuses_one_sample():
+    with pytest.raises(ValueError, match="expected at least 2"):
+        nn.BatchNorm1d(3)(tg.randn(1, 3))
