@@ -1,80 +1,77 @@
 """Convolution of images (in the sense of deep learning: a correlation, the kernel is not flipped).
 
-    N images   C input channels   O output channels   G groups   H W input   KH KW kernel   OH OW output
-    s stride   d dilation   x is padded already   K = KH KW C/G, the size of one window
+    N images   C input channels   O output channels   G groups   H W input (padded already)   KH KW kernel   OH OW output
+    s t stride   d e dilation, down and across
 
-    (1)  rows[n oh ow, kh kw c] = x[n, c, oh s + kh d, ow s + kw d]        every window as one row, (M, K), M = N OH OW
-    (2)  y = rows @ W                                                      W = weight as (K, O)
-    (3)  y + bias, as (N, O, OH, OW)
+    (1)  P[h, n ow, kw c] = x[n, c, h, ow t + kw e]         every pixel with its right neighbours, as one row of KW C/G
+    (2)  Y = sum over kh of P[kh d + oh s] @ W[kh]          W[kh] = weight as (KW C/G, O), one product for each line of it
+    (3)  y[n, o, oh, ow] = Y[oh, n ow, o] + bias[o]
 
-Derivation. (2) is a matrix product, so gW = rows' gy and grows = gy W'. (1) copies x, some of it several times, so its
-adjoint adds each entry of grows back to the pixel it was read from. With G groups all this happens G times side by side.
+The textbook's im2col copies every window whole, each pixel KH KW times. Windows that differ only by kh need no copies of
+their own: in P they are the same rows, some lines further down. So each pixel is copied KW times and read in place KH times.
+For that the line h comes first in P, and the channels last, where the KW C/G numbers of a row lie next to each other.
 
-Pixels are stored channels last while we work: then the KW C/G numbers of a window's line lie next to each other and (1)
-copies runs instead of single numbers. Nothing but x is saved: rows would be KH KW times as large, and is quickly remade.
-Work goes on in blocks of a few images, so that rows stays in the cache.
+Derivation. (2) is a sum of matrix products, so gW[kh] = P[kh d + oh s]' gY, and gP receives gY W[kh]' at the lines that
+were read. (1) copies x, some of it several times, so its adjoint adds each entry of gP to the pixel that it was read from.
+
+Only x is saved; P is quickly remade. Work goes on in blocks of a few images, so that P stays in the cache.
 """
 from .. import backend
 from ..autograd import Kernel
 from ..ops import einsum, expand_dims, pad, unfold
 from ..ops.elementwise import constant
 
-_BLOCK = 1 << 18        # numbers in the rows of one block: 1 MiB of float32, what a core's L2 cache holds
+_BLOCK = 1 << 16        # numbers in P for one block of images: 256 KiB of float32, so that P and Y stay in the L2 cache
 
 
 class Conv2d(Kernel):
-    """y[n, o, oh, ow] = bias[o] + sum over c, kh, kw of weight[o, c, kh, kw] x[n, c, oh s + kh d, ow s + kw d]"""
+    """y[n, o, oh, ow] = bias[o] + sum over c, kh, kw of weight[o, c, kh, kw] x[n, c, oh s + kh d, ow t + kw e]"""
 
     def __init__(self, stride, dilation, groups):
         self.stride, self.dilation, self.groups = stride, dilation, groups
 
     def reference(self, x, weight, bias):
-        N, C, H, W = x.shape
-        O, _, KH, KW = weight.shape
-        G = self.groups
-        windows = unfold(x, (KH, KW), self.stride, self.dilation)                           # (N, C, KH, KW, OH, OW)
+        (N, C, H, W), (O, _, KH, KW), G = x.shape, weight.shape, self.groups
+        windows = unfold(x, (KH, KW), self.stride, self.dilation)                       # (N, C, KH, KW, OH, OW)
         OH, OW = windows.shape[-2:]
         windows = windows.reshape(N, G, C // G, KH, KW, OH, OW)
         y = einsum("ngcklhw,gockl->ngohw", windows, weight.reshape(G, O // G, C // G, KH, KW))
         return y.reshape(N, O, OH, OW) + bias.reshape(O, 1, 1)
 
     def forward(self, x, weight, bias):
-        xp = self.xp
         self.save(x, weight, bias)
-        (N, C, H, W), O = x.shape, weight.shape[0]
-        OH, OW = self._output_size(x, weight)
-        w = self._weight_as_columns(weight)                                                 # (G, K, O/G)
-        x = xp.ascontiguousarray(x.transpose(0, 2, 3, 1))                                   # (N, H, W, C)
-        y = xp.empty((N, O, OH, OW), x.dtype)
+        (N, O), (OH, OW) = (x.shape[0], weight.shape[0]), self._output_size(x, weight)
+        w = self._weight_lines(weight)                                                  # (KH, G, KW C/G, O/G)
+        y = self.xp.empty((N, O, OH, OW), x.dtype)
 
-        for block in self._blocks(N, OH * OW * w.shape[1] * self.groups):
-            rows = self._rows(x[block], weight, OH, OW)                                     # (1)  (G, M, K)
-            out = rows @ w                                                                  # (2)  (G, M, O/G)
-            out = out.transpose(1, 0, 2).reshape(-1, OH, OW, O) + bias                      # (3)
-            y[block] = out.transpose(0, 3, 1, 2)
+        for block in self._blocks(x, OW, w):
+            P = self._neighbours(x[block], OW, w)                                       # (1)  (G, H, n OW, KW C/G)
+            Y = sum(self._lines(P, kh, OH) @ w[kh] for kh in range(len(w)))             # (2)  (G, OH n OW, O/G)
+            Y = Y.transpose(1, 0, 2).reshape(OH, -1, OW, O) + bias                      # (3)
+            y[block] = Y.transpose(1, 3, 0, 2)
         return y
 
     def backward(self, gy):
-        xp = self.xp
         x, weight, bias = self.saved
         (N, C, H, W), (O, _, KH, KW), G = x.shape, weight.shape, self.groups
         OH, OW = gy.shape[2:]
-        w = self._weight_as_columns(weight)
-        x = xp.ascontiguousarray(x.transpose(0, 2, 3, 1))
-        gx = xp.zeros(x.shape, x.dtype) if self.needs(0) else None
-        gw = xp.zeros(w.shape, w.dtype)
+        w = self._weight_lines(weight)
+        gw, gx = self.xp.zeros_like(w), self.xp.zeros_like(x) if self.needs(0) else None
 
-        for block in self._blocks(N, OH * OW * w.shape[1] * G):
-            gout = gy[block].transpose(0, 2, 3, 1).reshape(-1, G, O // G).transpose(1, 0, 2)    # undo (3)
-            rows = self._rows(x[block], weight, OH, OW)
-            gw += rows.transpose(0, 2, 1) @ gout                                            # undo (2): gW = rows' gy
+        for block in self._blocks(x, OW, w):
+            gY = gy[block].transpose(2, 0, 3, 1).reshape(-1, G, O // G).transpose(1, 0, 2)      # undo (3)
+            P = self._neighbours(x[block], OW, w)
+            for kh in range(KH):                                                        # undo (2): gW = P' gY
+                gw[kh] += self._lines(P, kh, OH).transpose(0, 2, 1) @ gY
             if gx is not None:
-                grows = gout @ w.transpose(0, 2, 1)                                         # undo (2): grows = gy W'
-                self._add_rows_back(gx[block], grows, weight)                               # undo (1)
+                gP = self.xp.zeros_like(P)
+                for kh in range(KH):                                                    # undo (2): gP = gY W'
+                    lines = self._line_slice(gP, kh, OH)
+                    lines += (gY @ w[kh].transpose(0, 2, 1)).reshape(lines.shape)
+                self._add_neighbours(gx[block], gP, KW)                                 # undo (1)
 
-        gweight = gw.reshape(G, KH, KW, C // G, O // G).transpose(0, 4, 3, 1, 2).reshape(weight.shape)
-        gbias = gy.sum(axis=(0, 2, 3)) if self.needs(2) else None
-        return None if gx is None else gx.transpose(0, 3, 1, 2), gweight, gbias
+        gweight = gw.reshape(KH, G, KW, C // G, O // G).transpose(1, 4, 3, 0, 2).reshape(weight.shape)
+        return gx, gweight, gy.sum(axis=(0, 2, 3)) if self.needs(2) else None
 
     # ------------------------------------------------------------ pieces
 
@@ -82,34 +79,43 @@ class Conv2d(Kernel):
         sizes = zip(x.shape[2:], weight.shape[2:], self.stride, self.dilation)
         return tuple((n - d * (k - 1) - 1) // s + 1 for n, k, s, d in sizes)
 
-    def _weight_as_columns(self, weight):
-        O, C, KH, KW = weight.shape                                                         # here C counts one group
-        w = weight.reshape(self.groups, O // self.groups, C, KH, KW).transpose(0, 3, 4, 2, 1)
-        return self.xp.ascontiguousarray(w).reshape(self.groups, KH * KW * C, O // self.groups)
+    def _weight_lines(self, weight):
+        """weight (O, C/G, KH, KW) as one matrix for each of its lines: (KH, G, KW C/G, O/G)."""
+        (O, C, KH, KW), G = weight.shape, self.groups                                   # here C counts one group
+        w = weight.reshape(G, O // G, C, KH, KW).transpose(3, 0, 4, 2, 1)
+        return self.xp.ascontiguousarray(w).reshape(KH, G, KW * C, O // G)
 
-    def _blocks(self, N, numbers_per_image):
+    def _blocks(self, x, OW, w):
+        numbers_per_image = x.shape[2] * OW * w.shape[2] * self.groups
         images = max(1, _BLOCK // max(1, numbers_per_image))
-        return [slice(i, i + images) for i in range(0, N, images)]
+        return [slice(i, i + images) for i in range(0, len(x), images)]
 
-    def _rows(self, x, weight, OH, OW):
-        """Every window of x (n, H, W, C) as one row: (G, n OH OW, K)."""
-        n, G, (KH, KW) = x.shape[0], self.groups, weight.shape[2:]
-        sn, sh, sw, sc = x.strides
-        (s, t), (d, e), Cg = self.stride, self.dilation, x.shape[3] // self.groups
-        windows = self.xp.lib.stride_tricks.as_strided(x, (G, n, OH, OW, KH, KW, Cg),
-                                                       (Cg * sc, sn, s * sh, t * sw, d * sh, e * sw, sc))
-        return windows.reshape(G, n * OH * OW, KH * KW * Cg)                                # the one copy
+    def _neighbours(self, x, OW, w):
+        """Every pixel that starts a window, with its KW neighbours: x (n, C, H, W) -> P (G, H, n OW, KW C/G)."""
+        (n, C, H, W), G, t, e = x.shape, self.groups, self.stride[1], self.dilation[1]
+        KW = w.shape[2] * G // C
+        x = self.xp.ascontiguousarray(x.transpose(2, 0, 3, 1))                          # (H, n, W, C)
+        sh, sn, sw, sc = x.strides
+        rows = self.xp.lib.stride_tricks.as_strided(x, (G, H, n, OW, KW, C // G), (C // G * sc, sh, sn, t * sw, e * sw, sc))
+        return rows.reshape(G, H, n * OW, KW * C // G)                                  # the one copy
 
-    def _add_rows_back(self, gx, grows, weight):
-        """The adjoint of `_rows`: add every entry of grows (G, n OH OW, K) to the pixel of gx (n, H, W, C) it came from."""
-        n, G, (KH, KW) = gx.shape[0], self.groups, weight.shape[2:]
-        OH, OW = self._output_size(gx.transpose(0, 3, 1, 2), weight)
-        (s, t), (d, e) = self.stride, self.dilation
-        grows = grows.reshape(G, n, OH, OW, KH, KW, -1).transpose(4, 5, 1, 2, 3, 0, 6)      # (KH, KW, n, OH, OW, G, C/G)
-        for kh in range(KH):
-            for kw in range(KW):
-                target = gx[:, kh * d : kh * d + (OH - 1) * s + 1 : s, kw * e : kw * e + (OW - 1) * t + 1 : t]
-                target += grows[kh, kw].reshape(n, OH, OW, -1)
+    def _line_slice(self, P, kh, OH):
+        """The lines kh d + oh s of P."""
+        first = kh * self.dilation[0]
+        return P[:, first : first + (OH - 1) * self.stride[0] + 1 : self.stride[0]]
+
+    def _lines(self, P, kh, OH):
+        """The same lines as one matrix (G, OH n OW, KW C/G): without a copy for stride 1."""
+        return self._line_slice(P, kh, OH).reshape(P.shape[0], -1, P.shape[3])
+
+    def _add_neighbours(self, gx, gP, KW):
+        """The adjoint of `_neighbours`: add every entry of gP to the pixel of gx (n, C, H, W) that it was read from."""
+        (n, C, H, W), G, t, e = gx.shape, self.groups, self.stride[1], self.dilation[1]
+        gP = gP.reshape(G, H, n, -1, KW, C // G)
+        OW, total = gP.shape[3], self.xp.zeros((H, n, W, G, C // G), gx.dtype)
+        for kw in range(KW):
+            total[:, :, kw * e : kw * e + (OW - 1) * t + 1 : t] += gP[:, :, :, :, kw].transpose(1, 2, 3, 0, 4)
+        gx += total.reshape(H, n, W, C).transpose(1, 3, 0, 2)
 
 
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
