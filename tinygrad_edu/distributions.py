@@ -8,7 +8,7 @@ import math
 from . import backend, functional as F
 from .autograd import no_grad
 from .creation import randn
-from .ops import exp, log_softmax, sigmoid, square, sum, take_along_axis
+from .ops import exp, log, log_softmax, sigmoid, square, sum, take_along_axis
 from .tensor import Tensor
 
 
@@ -102,4 +102,4 @@ def kl_divergence(p, q):
 
 
 def _log(x):
-    return F.log(x) if isinstance(x, Tensor) else math.log(x)
+    return log(x) if isinstance(x, Tensor) else math.log(x)

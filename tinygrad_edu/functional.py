@@ -5,14 +5,17 @@ The kernels appear here too, so that `F.` is the one place to look: F.conv2d, F.
 import math
 
 from . import backend
-from .kernels.convolution import conv1d, conv2d                                             # noqa: F401
-from .kernels.cross_entropy import cross_entropy, reduce                                    # noqa: F401
-from .kernels.normalization import batch_norm, group_norm, instance_norm, layer_norm        # noqa: F401
-from .ops import (absolute, concatenate, embedding, erf, exp, expand_dims, get_item, log, log_softmax, logaddexp,   # noqa: F401
-                  logsumexp, max, maximum, mean, minimum, one_hot, pad, relu, repeat, sigmoid, softmax, sqrt, square, stack,
-                  sum, swapaxes, take_along_axis, tanh, tril, unfold, where)
+from .kernels.convolution import conv1d, conv2d
+from .kernels.cross_entropy import cross_entropy, reduce
+from .kernels.normalization import batch_norm, group_norm, instance_norm, layer_norm
+from .ops import (absolute, embedding, erf, exp, log_softmax, logaddexp, max, maximum, mean, minimum, one_hot, relu, repeat,
+                  sigmoid, softmax, sqrt, square, stack, sum, swapaxes, take_along_axis, tanh, unfold, where)
 from .ops.elementwise import array_of
-from .tensor import Tensor
+
+__all__ = ["avg_pool2d", "batch_norm", "binary_cross_entropy_with_logits", "conv1d", "conv2d", "cross_entropy", "dropout", "elu",
+           "embedding", "gelu", "group_norm", "instance_norm", "l1_loss", "layer_norm", "leaky_relu", "linear", "log_softmax",
+           "lstm", "max_pool2d", "mse_loss", "nll_loss", "normalize", "one_hot", "relu", "scaled_dot_product_attention",
+           "sigmoid", "silu", "softmax", "softplus", "tanh", "upsample_nearest2d"]
 
 
 # ---------------------------------------------------------------- activations

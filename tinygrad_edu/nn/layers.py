@@ -3,7 +3,6 @@ import math
 
 from .. import autograd, backend, functional as F
 from ..creation import ones, zeros
-from ..tensor import Tensor
 from .module import Module, Parameter
 
 

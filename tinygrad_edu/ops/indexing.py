@@ -4,7 +4,6 @@ A place that is read twice gets the sum of both gradients.
 """
 from .. import backend
 from ..autograd import Function, sum_to
-from ..tensor import Tensor
 from .elementwise import array_of, constant, where
 
 

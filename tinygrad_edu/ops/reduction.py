@@ -6,7 +6,6 @@ import math
 
 from .. import backend
 from ..autograd import Function
-from ..tensor import Tensor
 from .elementwise import constant, exp, multiply, sqrt, square
 from .shape import broadcast_to, concatenate, flip
 
