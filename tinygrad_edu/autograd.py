@@ -1,8 +1,8 @@
 """Floor 1: reverse-mode differentiation. What an operation is, and how gradients flow back through many of them.
 
 A Function is both the operation and the node of the graph. `Exp().apply(x)` computes on arrays, and the Tensor it returns
-remembers the node (`creator`), which remembers the Tensors it was applied to (`inputs`). References point only backwards in
-time, so a graph that nobody holds is freed at once, without the garbage collector.
+remembers the node (`creator`), which remembers where its inputs came from (`sources`): other nodes, and leaves. References
+point only backwards in time, so a graph that nobody holds is freed at once, without the garbage collector.
 
 Nodes carry a birth number. A node is always younger than everything it was computed from, so visiting nodes youngest
 first is a topological order: the whole reverse pass is "seed, visit, ask the node, add what it answers".
@@ -13,6 +13,7 @@ Called with arrays it is fast; called with Tensors (`create_graph=True`) it buil
 import contextlib
 import itertools
 import linecache
+import operator
 import os
 import sys
 
@@ -25,6 +26,9 @@ _clock = itertools.count()      # births of nodes and writes into arrays are num
 _writes = {}                    # id of a memory owner -> time of the last in-place write into it
 _grad_enabled = True
 _anomaly = False
+_birth = operator.attrgetter("birth")
+_NUMBERS = (float, int)         # constants that any array takes as they are
+_PACKAGE = os.path.dirname(os.path.abspath(__file__))
 _reference_only = os.environ.get("TINYGRAD_EDU_REFERENCE", "0") not in ("", "0")
 
 
@@ -40,7 +44,7 @@ class Function:
     broadcasts = False          # Elementwise: the engine sums gradients back to the shapes of the inputs
     reference = None            # Kernel: the composition that defines it
     xp = np                     # the library of the arrays: numpy or cupy
-    inputs = saved = ()
+    sources = arrays = saved = ()       # of each input: the node that made it, or the leaf, or None for a constant; its values
     retained = None             # weak reference to the output, if its gradient was asked for by retain_grad()
 
     def apply(self, *inputs):
@@ -48,19 +52,23 @@ class Function:
         if _reference_only and self.reference is not None:
             return self.reference(*inputs)
 
-        arrays, kind, tracked, constants = [], None, False, False
+        arrays, sources, kind, tracked, constants = [], [], None, False, False
         for x in inputs:
             if isinstance(x, Tensor):
                 arrays.append(x.data)
                 if x.requires_grad:
                     tracked = True
+                    sources.append(x.creator or x)
+                else:
+                    sources.append(None)
                 if x.kind is not kind:
                     kind = x.kind if kind is None or issubclass(x.kind, kind) else kind
             else:
                 arrays.append(x)
-                constants = True
+                sources.append(None)
+                constants = constants or type(x) not in _NUMBERS
         if constants and kind is not None:
-            inputs, arrays = _wrap_constants(inputs)
+            arrays = _plain_constants(inputs)
         if backend.uses_cupy():
             self.xp = next((backend.array_module(a) for a in arrays if backend.is_array(a)), np)
 
@@ -76,7 +84,7 @@ class Function:
         y = kind.__new__(kind)
         y.data, y.grad = data, None
         if tracked and _grad_enabled:
-            self.inputs, self.out, self.birth = inputs, data, next(_clock)
+            self.sources, self.arrays, self.out, self.birth = sources, arrays, data, next(_clock)
             caller = sys._getframe(2)
             self.made_at = caller.f_code, caller.f_lasti
             y.requires_grad, y.creator = True, self
@@ -92,8 +100,12 @@ class Function:
 
     def needs(self, i):
         """Will the gradient of input `i` be used? Lets a costly backward skip it."""
-        x = self.inputs[i]
-        return isinstance(x, Tensor) and x.requires_grad
+        return self.sources[i] is not None
+
+    @property
+    def inputs(self):
+        """What it was applied to, as Tensors and numbers; None once freed. In-place writes since then do not show here."""
+        return None if self.sources is None else tuple(map(_tensor_of, self.sources, self.arrays))
 
     def differentiable_backward(self, gy):
         """`backward` on Tensors: each saved array is replaced by the Tensor it came from, so the result has a graph."""
@@ -106,15 +118,13 @@ class Function:
 
     def _lift(self, v):
         """The Tensor that the saved array `v` came from; masks, indices and Python numbers stay as they are."""
-        owners = {id(x): x for x in self.inputs if isinstance(x, Tensor) and x.data is v}
+        owners = {source for source, array in zip(self.sources, self.arrays) if array is v}
         if len(owners) == 1:
-            return owners.popitem()[1]
+            return _tensor_of(owners.pop(), v)
         if owners:
             raise RuntimeError(f"{self.name}: two inputs share one array, so its derivative is ambiguous; copy one of them")
         if v is self.out:
-            y = Tensor.__new__(Tensor)
-            y.data, y.grad, y.requires_grad, y.creator = v, None, True, self
-            return y
+            return _tensor_of(self, v)
         if getattr(v, "dtype", None) is not None and v.dtype.kind == "f":
             raise RuntimeError(f"{self.name}: saved a float array that is neither an input nor the output, so it cannot be "
                                "differentiated again; save inputs or the output, or make it a Kernel with a reference")
@@ -122,7 +132,7 @@ class Function:
 
     def release(self):
         """Forget inputs and saved arrays; a second visit is then an error."""
-        self.inputs, self.saved, self.out = None, (), None
+        self.sources, self.arrays, self.saved, self.out = None, (), (), None
 
     def _as_array(self, data):
         """NumPy answers 0-d results as scalars: make them arrays, among the saved values too."""
@@ -135,9 +145,9 @@ class Function:
         return type(self).__name__
 
     def __repr__(self):
-        if not self.inputs:
-            return f"<{self.name}>" if self.inputs == () else f"<{self.name}, freed>"
-        return f"<{self.name} {_shapes(self.inputs)} -> {self.out.shape}, made at {self.where()}>"
+        if not self.sources:
+            return f"<{self.name}>" if self.sources == () else f"<{self.name}, freed>"
+        return f"<{self.name} {_shapes(self.arrays)} -> {self.out.shape}, made at {self.where()}>"
 
     def where(self):
         """"file:line: source text" of the call that made this node."""
@@ -175,6 +185,15 @@ class Identity(Function):
         return gy
 
 
+def _tensor_of(source, array):
+    """`array` as a Tensor of the graph: the output of a node, or the leaf itself, or a constant. Numbers stay numbers."""
+    if isinstance(source, Tensor) or not backend.is_array(array):
+        return array if source is None else source
+    x = Tensor._wrap(array)
+    x.requires_grad, x.creator = source is not None, source
+    return x
+
+
 # ---------------------------------------------------------------- the reverse pass
 
 def run_backward(outputs, gradients, targets=None, retain_graph=False, create_graph=False):
@@ -193,31 +212,32 @@ def run_backward(outputs, gradients, targets=None, retain_graph=False, create_gr
     with set_grad_enabled(create_graph):
         for node in nodes:
             gy = pending.pop(node, None)
-            if gy is None or (wanted is not None and node not in wanted):
+            if gy is None:
                 continue
             if node in target_keys:
                 found[node] = gy
-            if node.retained is not None:
+            if wanted is not None and not any(source in wanted for source in node.sources):
+                continue
+            if node.retained is not None and targets is None:
                 _retain(node, gy)
             if _writes:
                 _check_unchanged(node)
             gxs = node.differentiable_backward(gy) if create_graph else node.backward(gy)
             if type(gxs) is not tuple:
                 gxs = (gxs,)
-            if len(gxs) != len(node.inputs):
-                raise RuntimeError(f"{node.name}: backward gave {len(gxs)} gradients for {len(node.inputs)} inputs")
+            if len(gxs) != len(node.sources):
+                raise RuntimeError(f"{node.name}: backward gave {len(gxs)} gradients for {len(node.sources)} inputs")
 
-            for x, gx in zip(node.inputs, gxs):
-                if gx is None or not isinstance(x, Tensor) or not x.requires_grad:
+            for key, x, gx in zip(node.sources, node.arrays, gxs):
+                if gx is None or key is None:
                     continue
-                if gx.shape != x.data.shape or gx.dtype != x.data.dtype:
-                    gx = _fit(gx, x.data, node, gy)
-                key = x if x.creator is None else x.creator
+                if gx.shape != x.shape or gx.dtype is not x.dtype:
+                    gx = _fit(gx, x, node, gy)
                 if wanted is not None and key not in wanted:
                     continue
                 if key not in pending:
                     pending[key] = gx
-                    if x.creator is None and not create_graph and _is_borrowed(gx, gy, gxs):
+                    if not create_graph and isinstance(key, Tensor) and _is_borrowed(gx, gy, gxs):
                         pending[key] = gx.copy()
                 elif key in ours:
                     pending[key] += gx
@@ -234,7 +254,7 @@ def run_backward(outputs, gradients, targets=None, retain_graph=False, create_gr
 
 
 def _key(x):
-    return x if x.creator is None else x.creator
+    return x.creator or x
 
 
 def _schedule(outputs, targets):
@@ -244,20 +264,20 @@ def _schedule(outputs, targets):
     seen = set(stack)
     while stack:
         node = stack.pop()
-        if node.inputs is None:
+        if node.sources is None:
             raise RuntimeError(f"{node.name}: this part of the graph was freed by an earlier backward; "
                                "pass retain_graph=True there, or compute the output again")
-        for x in node.inputs:
-            if isinstance(x, Tensor) and x.creator is not None and x.creator.birth >= oldest and x.creator not in seen:
-                seen.add(x.creator)
-                stack.append(x.creator)
-    nodes = sorted(seen, key=lambda node: node.birth, reverse=True)
+        for source in node.sources:
+            if isinstance(source, Function) and source.birth >= oldest and source not in seen:
+                seen.add(source)
+                stack.append(source)
+    nodes = sorted(seen, key=_birth, reverse=True)
     if targets is None:
         return nodes, None
 
     wanted = {_key(x) for x in targets}
     for node in reversed(nodes):
-        if any(isinstance(x, Tensor) and _key(x) in wanted for x in node.inputs):
+        if any(source in wanted for source in node.sources):
             wanted.add(node)
     return nodes, wanted
 
@@ -351,7 +371,9 @@ def _cotangent(y, gradient, create_graph, caller):
         gradient = Tensor(gradient, dtype=y.dtype)
     if gradient.shape != y.shape:
         raise ValueError(f"{caller}: the gradient has shape {gradient.shape}, the output has {y.shape}")
-    return gradient if create_graph else gradient.data
+    if create_graph:
+        return gradient
+    return gradient.data if y.creator is not None else gradient.data.copy()     # a leaf keeps it as its own gradient
 
 
 # ---------------------------------------------------------------- modes
@@ -423,11 +445,10 @@ def _check_unchanged(node):
                                "since (an optimizer step between forward and backward?); run forward again")
 
 
-def _wrap_constants(inputs):
-    """Among Tensors, plain arrays become Tensors; NumPy's scalars become Python numbers, which do not widen a dtype."""
-    inputs = tuple(x.item() if isinstance(x, np.generic) else x for x in inputs)
-    inputs = tuple(x if isinstance(x, (Tensor, int, float)) else Tensor(x) for x in inputs)
-    return inputs, [x.data if isinstance(x, Tensor) else x for x in inputs]
+def _plain_constants(inputs):
+    """The arrays of `inputs`; among Tensors, NumPy's scalars become Python numbers, which do not widen a dtype."""
+    inputs = [x.item() if isinstance(x, np.generic) else x for x in inputs]
+    return [x if isinstance(x, (int, float)) else x.data if isinstance(x, Tensor) else Tensor(x).data for x in inputs]
 
 
 def _shapes(values):
