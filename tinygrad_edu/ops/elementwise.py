@@ -374,6 +374,8 @@ def relu(x):
 
 def clip(x, low=None, high=None):
     """x limited to [low, high], two numbers or None for no limit; the gradient passes at the bounds."""
+    if low is not None and high is not None and low > high:
+        raise ValueError(f"clip: got low = {low} above high = {high}")
     return Clip(low, high).apply(x)
 
 def maximum(a, b):

@@ -5,6 +5,7 @@ A place that is read twice gets the sum of both gradients.
 from .. import backend
 from ..autograd import Function, sum_to
 from .elementwise import array_of, constant, where
+from .shape import axis_of
 
 
 # ---------------------------------------------------------------- adjoint pair 1: x[index] and "add at index"
@@ -38,7 +39,7 @@ class SetItem(Function):
     def __init__(self, index):
         self.index = index
     def forward(self, x, v):
-        y = x.copy()
+        y = self.xp.array(x)
         y[self.index] = v
         if not is_basic(self.index):                    # of several writes to one place only the last one counts
             order = self.xp.arange(y[self.index].size).reshape(y[self.index].shape)
@@ -108,6 +109,8 @@ def embedding(ids, weight):
     ids = array_of(ids)
     if ids.dtype.kind not in "iu":
         raise TypeError(f"embedding: ids must be integers, got {ids.dtype}")
+    if backend.device_of(ids) == "cpu" and ids.size and not (0 <= ids.min() and ids.max() < len(weight)):
+        raise IndexError(f"embedding: got ids in [{ids.min()}, {ids.max()}], expected [0, {len(weight)})")
     return GetItem(ids).apply(weight)
 
 def tril(x, k=0):
@@ -129,10 +132,11 @@ def sort(x, axis=-1):
 
 def topk(x, k, axis=-1):
     """The k largest values along `axis`, largest first, and their places (a constant of ints)."""
+    axis = axis_of(x, axis, "topk")
     if not 0 <= k <= x.shape[axis]:
         raise ValueError(f"topk: got k = {k}, the axis has length {x.shape[axis]}")
     places = argsort(-x, axis)
-    places = places[(slice(None),) * (axis % x.ndim) + (slice(k),)]
+    places = places[(slice(None),) * axis + (slice(k),)]
     return take_along_axis(x, places, axis), places
 
 

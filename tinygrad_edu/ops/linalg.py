@@ -20,7 +20,7 @@ class MatMul(Function):
     def forward(self, a, b):
         self.save(a, b)
         if b.ndim == 2 and a.ndim > 2:                  # one large product instead of a batch of small ones
-            return (a.reshape(-1, a.shape[-1]) @ b).reshape(a.shape[:-1] + b.shape[-1:])
+            return (_rows(a) @ b).reshape(a.shape[:-1] + b.shape[-1:])
         return a @ b
     def backward(self, gy):
         a, b = self.saved
@@ -28,7 +28,7 @@ class MatMul(Function):
         if self.needs(0):
             ga = sum_to(matmul(gy, b.swapaxes(-1, -2)), a.shape)
         if self.needs(1) and b.ndim == 2 and a.ndim > 2:
-            gb = matmul(a.reshape(-1, a.shape[-1]).swapaxes(0, 1), gy.reshape(-1, gy.shape[-1]))
+            gb = matmul(_rows(a).swapaxes(0, 1), _rows(gy))
         elif self.needs(1):
             gb = sum_to(matmul(a.swapaxes(-1, -2), gy), b.shape)
         return ga, gb
@@ -126,6 +126,10 @@ def trace(a):
 def outer(a, b):
     """All products of two vectors: (N,), (M,) -> (N, M)."""
     return a.reshape(-1, 1) * b.reshape(1, -1)
+
+def _rows(a):
+    """a (.., K) as one matrix with K columns."""
+    return a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
 
 def _square(a, caller):
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:

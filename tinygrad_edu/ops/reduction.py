@@ -7,7 +7,7 @@ import math
 from .. import backend
 from ..autograd import Function
 from .elementwise import constant, exp, multiply, sqrt, square
-from .shape import broadcast_to, concatenate, flip
+from .shape import axis_of, broadcast_to, concatenate, flip
 
 
 # ---------------------------------------------------------------- primitives
@@ -155,7 +155,7 @@ def log_softmax(x, axis=-1):
 
 def prod(x, axis=None, keepdims=False):
     """Product over `axis`, by halving: multiply one half by the other until one is left. Right at zeros, to any order."""
-    axes = tuple(range(x.ndim)) if axis is None else tuple(a % x.ndim for a in _axes(axis))
+    axes = tuple(range(x.ndim)) if axis is None else tuple(axis_of(x, a, "prod") for a in _axes(axis))
     kept, reduced = kept_shape(x.shape, axes), reduced_shape(x.shape, axes)
     x = x.transpose(tuple(i for i in range(x.ndim) if i not in axes) + axes).reshape(reduced + (count(x.shape, axes),))
     if x.shape[-1] == 0:

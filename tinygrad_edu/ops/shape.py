@@ -101,24 +101,27 @@ def transpose(x, *axes):
 
 def swapaxes(x, a, b):
     """x with axes a and b exchanged."""
-    axes = list(range(x.ndim))
+    a, b, axes = axis_of(x, a, "swapaxes"), axis_of(x, b, "swapaxes"), list(range(x.ndim))
     axes[a], axes[b] = axes[b], axes[a]
     return Transpose(tuple(axes)).apply(x)
 
 def moveaxis(x, source, destination):
     """x with one axis moved to another place."""
-    axes = [i for i in range(x.ndim) if i != source % x.ndim]
-    axes.insert(destination % x.ndim, source % x.ndim)
+    source, destination = axis_of(x, source, "moveaxis"), axis_of(x, destination, "moveaxis")
+    axes = [i for i in range(x.ndim) if i != source]
+    axes.insert(destination, source)
     return Transpose(tuple(axes)).apply(x)
 
 def expand_dims(x, axis):
     """x with a new axis of length 1 at position `axis` of the result."""
+    if not -x.ndim - 1 <= axis <= x.ndim:
+        raise ValueError(f"expand_dims: got axis {axis}, expected a place from {-x.ndim - 1} to {x.ndim} in shape {tuple(x.shape)}")
     axis = axis % (x.ndim + 1)
     return Reshape(x.shape[:axis] + (1,) + x.shape[axis:]).apply(x)
 
 def squeeze(x, axis=None):
     """x without its axes of length 1, or without just `axis`."""
-    axes = [i for i, n in enumerate(x.shape) if n == 1] if axis is None else [axis % x.ndim]
+    axes = [i for i, n in enumerate(x.shape) if n == 1] if axis is None else [axis_of(x, axis, "squeeze")]
     if axis is not None and x.shape[axis] != 1:
         raise ValueError(f"squeeze: axis {axis} has length {x.shape[axis]}, expected 1")
     return Reshape(tuple(n for i, n in enumerate(x.shape) if i not in axes)).apply(x)
@@ -145,7 +148,7 @@ def stack(xs, axis=0):
 
 def split(x, sections, axis=0):
     """A list of pieces of x along `axis`: `sections` equal ones (an int) or of the lengths given (a list)."""
-    n = x.shape[axis]
+    n = x.shape[axis_of(x, axis, "split")]
     lengths = [n // sections] * sections if isinstance(sections, int) else list(sections)
     if sum(lengths) != n:
         raise ValueError(f"split: axis {axis} has length {n}, the pieces add up to {sum(lengths)}")
@@ -189,15 +192,21 @@ def roll(x, shift, axis):
 
 def repeat(x, times, axis):
     """Each element of x `times` times in a row along `axis`: a a b b."""
-    axis = axis % x.ndim
+    axis = axis_of(x, axis, "repeat")
     shape = x.shape[: axis + 1] + (times,) + x.shape[axis + 1 :]
-    return broadcast_to(expand_dims(x, axis + 1), shape).reshape(x.shape[:axis] + (-1,) + x.shape[axis + 1 :])
+    return broadcast_to(expand_dims(x, axis + 1), shape).reshape(x.shape[:axis] + (x.shape[axis] * times,) + x.shape[axis + 1 :])
 
 def tile(x, times, axis):
     """The whole of x `times` times after itself along `axis`: a b a b."""
-    axis = axis % x.ndim
+    axis = axis_of(x, axis, "tile")
     shape = x.shape[:axis] + (times,) + x.shape[axis:]
-    return broadcast_to(expand_dims(x, axis), shape).reshape(x.shape[:axis] + (-1,) + x.shape[axis + 1 :])
+    return broadcast_to(expand_dims(x, axis), shape).reshape(x.shape[:axis] + (x.shape[axis] * times,) + x.shape[axis + 1 :])
+
+def axis_of(x, axis, caller):
+    """`axis` counted from the front; an error that names the caller if x has no such axis."""
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"{caller}: got axis {axis}, expected one from {-x.ndim} to {x.ndim - 1} of shape {tuple(x.shape)}")
+    return axis % x.ndim
 
 def along(x, axis, index):
     """The index that takes `index` along one axis and everything along the others."""

@@ -25,6 +25,8 @@ class Optimizer:
         for group in groups:
             if unknown := sorted(set(group) - {"params"} - set(options)):
                 raise ValueError(f"{type(self).__name__}: a group has the option {unknown[0]!r}, expected {sorted(options)}")
+            if not group.get("lr", options["lr"]) >= 0:
+                raise ValueError(f"{type(self).__name__}: got lr = {group.get('lr', options['lr'])}, expected 0 or more")
         self.param_groups = [{**options, **group, "params": list(group["params"])} for group in groups]
         self._buffers = [buffer for group in self.param_groups for buffer in _buffers(group, self.state_names)]
 
