@@ -9,7 +9,8 @@ import tinygrad_edu as tg
 from tinygrad_edu import Elementwise, Function, Tensor, functional as F
 from tinygrad_edu.testing import (GradientError, KinkError, adjoint_test, derivative_errors, gradcheck, gradgradcheck,
                                   numerical_gradient)
-from tinygrad_edu.testing import laws, mutants
+from tinygrad_edu.bughunt import mutants
+from tinygrad_edu.testing import laws
 
 RNG = np.random.default_rng(0)
 A, B, V = RNG.standard_normal((3, 4)), RNG.standard_normal((4, 2)), RNG.standard_normal(4)

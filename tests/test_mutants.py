@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from tinygrad_edu import bughunt
-from tinygrad_edu.testing.mutants import CHECKS, MUTANTS, caught_by, kill_table, planted
+from tinygrad_edu.bughunt import __main__ as bughunt
+from tinygrad_edu.bughunt.mutants import CHECKS, MUTANTS, caught_by, kill_table, planted
 
 WATCHERS = {"order 1", "order 2", "adjoint", "engine", "law: mutation", "law: aliasing", "law: dtype"}
 

@@ -5,7 +5,6 @@
     adjoint_test         are two linear functions of arrays each other's transpose?
     numerical_gradient   element by element by differences;  derivative_errors: the V over the step size
     strategies           what to check on: Hypothesis strategies (import it by name; needs the extra `test`)
-    mutants              wrong backwards by name, to test the checker itself
 """
 from .diagnose import GradientError, KinkError
 from .gradcheck import Report, adjoint_test, gradcheck, gradgradcheck

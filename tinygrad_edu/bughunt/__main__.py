@@ -16,7 +16,8 @@ import numpy as np
 
 import tinygrad_edu as tg
 from tinygrad_edu import functional as F
-from tinygrad_edu.testing import GradientError, gradcheck, gradgradcheck, mutants, numerical_gradient
+from tinygrad_edu.bughunt import mutants
+from tinygrad_edu.testing import GradientError, gradcheck, gradgradcheck, numerical_gradient
 
 BANNER = """
 One wrong derivative is hidden in this library (seed {seed}). All values are right; some gradient is not.

@@ -1,4 +1,4 @@
-"""Floor 3: wrong backwards by name, to test the checker. A checker that has never caught a mistake proves nothing.
+"""Wrong backwards by name, to test the checker. A checker that has never caught a mistake proves nothing.
 
 Each Mutant replaces one method of one live class, as a slip of the pen would: a sign, a missing term, a missing mean,
 a transposition, a sum over a broadcast axis left out, a flipped kernel, a wrong second derivative, a write into
@@ -14,10 +14,9 @@ import typing
 
 import numpy as np
 
-from .diagnose import GradientError
-from .gradcheck import gradcheck
+from ..testing import GradientError, gradcheck
 
-MUTANTS = {}                    # name -> Mutant, filled by the tables imported below
+MUTANTS = {}                    # name -> Mutant, filled by the tables in mutants_*.py
 CHECKS = {}                     # name -> Check
 
 
@@ -113,6 +112,3 @@ def positive(*shape):
 def constant(x):
     """x without its graph: in a backward, right to first order and wrong to second."""
     return x.detach() if hasattr(x, "detach") else x
-
-
-from . import mutants_arrays, mutants_elementwise, mutants_kernels  # noqa: E402, F401  they fill the tables
