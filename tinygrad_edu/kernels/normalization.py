@@ -47,18 +47,13 @@ class Standardize(Kernel):
         return gx
 
 
-def standardize(x, axes, eps=1e-5):
-    """x with mean 0 and variance 1 over `axes` (a tuple of ints)."""
-    return Standardize(tuple(axes), eps).apply(x)
-
-
 def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
     """Normalize each sample over its last axes, whose shape is `normalized_shape`; weight and bias have that shape."""
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if tuple(x.shape[x.ndim - len(shape):]) != shape:
         raise ValueError(f"layer_norm: normalized_shape is {shape}, the last axes of x have {x.shape[x.ndim - len(shape):]}")
     _check_affine("layer_norm", weight, bias, shape)
-    y = standardize(x, range(x.ndim - len(shape), x.ndim), eps)
+    y = Standardize(tuple(range(x.ndim - len(shape), x.ndim)), eps).apply(x)
     return _affine(y, weight, bias, shape)
 
 
@@ -68,7 +63,8 @@ def group_norm(x, groups, weight=None, bias=None, eps=1e-5):
     if C % groups:
         raise ValueError(f"group_norm: {C} channels cannot be cut into {groups} groups")
     _check_affine("group_norm", weight, bias, (C,))
-    y = standardize(x.reshape(N, groups, C // groups * math.prod(x.shape[2:])), (2,), eps).reshape(x.shape)
+    x_groups = x.reshape(N, groups, C // groups * math.prod(x.shape[2:]))
+    y = Standardize((2,), eps).apply(x_groups).reshape(x.shape)
     return _affine(y, weight, bias, (C,) + (1,) * (x.ndim - 2))
 
 
@@ -82,7 +78,7 @@ def batch_norm(x, weight=None, bias=None, mean=None, variance=None, eps=1e-5):
     shape = (x.shape[1],) + (1,) * (x.ndim - 2)
     _check_affine("batch_norm", weight, bias, (x.shape[1],))
     if mean is None:
-        y = standardize(x, (0, *range(2, x.ndim)), eps)
+        y = Standardize((0, *range(2, x.ndim)), eps).apply(x)
     else:
         y = (x - mean.reshape(shape)) / sqrt(variance.reshape(shape) + eps)
     return _affine(y, weight, bias, shape)
