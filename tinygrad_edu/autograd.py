@@ -368,7 +368,7 @@ def _cotangent(y, gradient, create_graph, caller):
                                "(.sum(), .mean()) or pass the gradient to start from")
         gradient = backend.array_module(y.data).ones_like(y.data)
     if not isinstance(gradient, Tensor):
-        gradient = Tensor(gradient, dtype=y.dtype)
+        gradient = Tensor(gradient, dtype=y.dtype, device=y.device)
     if gradient.shape != y.shape:
         raise ValueError(f"{caller}: the gradient has shape {gradient.shape}, the output has {y.shape}")
     if create_graph:
@@ -446,9 +446,12 @@ def _check_unchanged(node):
 
 
 def _plain_constants(inputs):
-    """The arrays of `inputs`; among Tensors, NumPy's scalars become Python numbers, which do not widen a dtype."""
+    """The arrays of `inputs`, constants on the device of the Tensors among them; NumPy's scalars become Python numbers, which
+    do not widen a dtype."""
+    device = next(x.device for x in inputs if isinstance(x, Tensor))
     inputs = [x.item() if isinstance(x, np.generic) else x for x in inputs]
-    return [x if isinstance(x, (int, float)) else x.data if isinstance(x, Tensor) else Tensor(x).data for x in inputs]
+    inputs = [x if isinstance(x, (int, float, Tensor)) else Tensor(x, device=device) for x in inputs]
+    return [x.data if isinstance(x, Tensor) else x for x in inputs]
 
 
 def _shapes(values):

@@ -40,11 +40,13 @@ class SetItem(Function):
         self.index = index
     def forward(self, x, v):
         y = self.xp.array(x)
-        y[self.index] = v
-        if not is_basic(self.index):                    # of several writes to one place only the last one counts
+        if is_basic(self.index):
+            y[self.index] = v
+        else:                                           # of several writes to one place the last one counts, on a GPU too
             order = self.xp.arange(y[self.index].size).reshape(y[self.index].shape)
             last = self.xp.zeros(x.shape, dtype=order.dtype)
-            last[self.index] = order
+            self.xp.maximum.at(last, self.index, order)
+            y[self.index] = self.xp.broadcast_to(self.xp.asarray(v), order.shape).reshape(-1)[last[self.index]]
             self.save(last[self.index] == order)
         self.v_shape = getattr(v, "shape", ())
         return y
@@ -88,15 +90,15 @@ class AddAlongAxis(Function):
 
 def get_item(x, index):
     """x[index]: ints, slices, None, Ellipsis, integer arrays, bool masks."""
-    return GetItem(_plain(index)).apply(x)
+    return GetItem(_plain(index, x)).apply(x)
 
 def set_item(x, index, value):
     """A copy of x with x[index] = value."""
-    return SetItem(_plain(index)).apply(x, value)
+    return SetItem(_plain(index, x)).apply(x, value)
 
 def scatter_add(x, index, values):
     """x with `values` added at `index`; places that occur several times in the index add up."""
-    return x + AddAt(_plain(index), x.shape).apply(values)
+    return x + AddAt(_plain(index, x), x.shape).apply(values)
 
 def take_along_axis(x, index, axis):
     """x read along `axis` at integer places `index` (same number of axes as x), as numpy.take_along_axis."""
@@ -161,12 +163,12 @@ def is_basic(index):
     return all(p is None or p is Ellipsis or isinstance(p, slice) or (isinstance(p, int) and not isinstance(p, bool))
                for p in parts)
 
-def _plain(index):
-    """An index of arrays: Tensors opened, lists made arrays."""
+def _plain(index, x):
+    """An index of arrays: Tensors opened, lists made arrays where x lies."""
     if isinstance(index, tuple):
-        return tuple(_plain(i) for i in index)
+        return tuple(_plain(i, x) for i in index)
     if isinstance(index, list):
-        return backend.to_device(index)
+        return backend.to_device(index, backend.device_of(array_of(x)))
     return array_of(index)
 
 def _triangle(x, k):

@@ -76,7 +76,7 @@ class Solve(Function):
     def backward(self, gx):
         a, b, x = self.saved
         gb = solve(a.swapaxes(-1, -2), gx)
-        return sum_to(-matmul(gb, x.swapaxes(-1, -2)), a.shape), sum_to(gb, b.shape)
+        return -matmul(gb, x.swapaxes(-1, -2)), gb
 
 
 # ---------------------------------------------------------------- the functions
@@ -113,11 +113,12 @@ def cholesky(a):
 
 def solve(a, b):
     """X with A X = B: A (.., N, N), B (.., N, K)."""
-    return Solve().apply(_square(a, "solve"), b)
+    return Solve().apply(*_same_batch(_square(a, "solve"), b))
 
 def solve_triangular(a, b, lower=True):
     """X with A X = B, reading only the lower (or upper) triangle of A (.., N, N); B (.., N, K)."""
-    return Solve().apply(tril(_square(a, "solve_triangular")) if lower else triu(_square(a, "solve_triangular")), b)
+    a = _square(a, "solve_triangular")
+    return solve(tril(a) if lower else triu(a), b)
 
 def trace(a):
     """Sum of the diagonal of the last two axes."""
@@ -130,6 +131,13 @@ def outer(a, b):
 def _rows(a):
     """a (.., K) as one matrix with K columns."""
     return a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+
+def _same_batch(a, b):
+    """a (.., N, N) and b (.., N, K) with equal leading axes: CuPy does not broadcast these."""
+    if b.ndim < 2 or b.shape[-2] != a.shape[-1]:
+        raise ValueError(f"solve: got shapes {a.shape} and {b.shape}, expected (.., N, N) and (.., N, K)")
+    batch = backend.array_module(array_of(a)).broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    return [x if x.shape[:-2] == batch else broadcast_to(x, batch + x.shape[-2:]) for x in (a, b)]
 
 def _square(a, caller):
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:

@@ -168,7 +168,7 @@ def _second_witness(problem, cotangents, directions, gradients, rng, tolerance, 
     fresh = [np.asarray(10 * rng.standard_normal(y.shape)) for y in ys]         # larger too: a clipped cotangent shows
     again = _gradients(problem, fresh)
     check_own_memory(again, gradients, f"{problem.caller}: {problem.label}")
-    triples = [(y, Tensor(u, requires_grad=True), w) for y, u, w in zip(ys, cotangents, fresh) if y.requires_grad]
+    triples = [(y, Tensor(u, requires_grad=True, device="cpu"), w) for y, u, w in zip(ys, cotangents, fresh) if y.requires_grad]
     if not triples:
         return "no output is in the graph"
     try:

@@ -102,7 +102,7 @@ def check_float32(problem, cotangents):
     for y in ys:
         if y.dtype != NARROW:
             _broken(problem.caller, "dtype", f"float32 operands give a value of {y.dtype}")
-    kept = [(y, Tensor(u, dtype=NARROW)) for y, u in zip(ys, cotangents) if y.requires_grad]
+    kept = [(y, Tensor(u, dtype=NARROW, device="cpu")) for y, u in zip(ys, cotangents) if y.requires_grad]
     with watched(ys, problem.caller):
         gs = grad([y for y, _ in kept], xs, [u for _, u in kept], allow_unused=True)
     for i, g in enumerate(gs):

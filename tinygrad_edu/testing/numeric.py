@@ -155,6 +155,6 @@ def derivative_errors(function, x, steps, seed=0):
     problem = Problem(function, (x,), caller="derivative_errors")
     (leaf,), (y,) = problem.run(problem.operands(), requires_grad=True)
     u, v = rng.standard_normal(y.shape), rng.standard_normal(leaf.shape)
-    (g,) = grad(y, leaf, Tensor(u))
+    (g,) = grad(y, leaf, Tensor(u, device="cpu"))
     exact, phi = np.sum(g.data * v), problem.along([v], [u])
     return np.array([abs((phi(h) - phi(-h)) / (2 * h) - exact) / abs(exact) for h in steps])
