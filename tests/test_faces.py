@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tinygrad_edu import Tensor, backend
-from tinygrad_edu.data import FACE_ATTRIBUTES, FACE_FACTORS, draw_faces, face_scores, random_faces, read_faces
+from tinygrad_edu.data import FACE_FACTORS, draw_faces, fit_faces, random_faces, read_faces
+from tinygrad_edu.data.faces import face_scores
 
 ALL = np.array([[code >> i & 1 for i in range(6)] for code in range(64)])           # every combination of attributes
 
@@ -30,13 +31,19 @@ def test_drawn_faces_score_at_least_one():
     assert (scores * (2 * attributes - 1)).min() >= 1
 
 
-def test_a_blend_of_with_and_without_is_undecided():
-    factors = np.full((1, 8), 0.5)
-    for i in range(6):
-        with_it = np.eye(6, dtype=int)[i : i + 1]
-        blend = (draw_faces(with_it, factors) + draw_faces(0 * with_it, factors)) / 2
-        scores = abs(face_scores(blend)[0])
-        assert scores[i] < 1 and (np.delete(scores, i) >= 1).all(), FACE_ATTRIBUTES[i]
+def test_fitting_finds_a_drawn_face_again_and_not_a_blend():
+    attributes, factors = ALL, np.random.default_rng(0).random((2, 64, 8))
+    a, b = draw_faces(attributes, factors[0]), draw_faces(attributes, factors[1])
+
+    def missed(images):
+        fit = fit_faces(images)
+        assert fit.shape == images.shape and fit.dtype == np.float32
+        return np.sqrt(((images - fit) ** 2).mean(axis=(1, 2)))
+
+    assert np.median(missed(a)) < 1e-3 and missed(a).max() < 0.01
+    assert np.median(missed((a + b) / 2)) > 0.03
+    other = draw_faces(1 - attributes, factors[1])
+    assert np.median(missed((a + other) / 2)) > 0.1
 
 
 def test_random_faces_repeat_and_are_balanced():
@@ -63,19 +70,23 @@ def test_each_factor_does_what_its_name_says():
     def span(mask):
         return np.ptp(np.flatnonzero(mask))
 
-    assert 2 <= change("shift right", lambda p: np.flatnonzero(p[20] < 0.3).mean()) <= 4            # 0.1 of 2 is 3.2 of 64
+    # The picture is 2 wide and 64 pixels, so 0.1 is 3.2 pixels.
+    assert 2 <= change("shift right", lambda p: np.flatnonzero(p[40] > 0.7).mean()) <= 4
     assert 1 <= change("shift down", lambda p: np.flatnonzero(p[:, 32] < 0.3)[0]) <= 3
     assert 6 <= change("head width", lambda p: span(p[40] > 0.7)) <= 9
-    assert 2 <= change("mouth width", lambda p: span((p[40:48] < 0.2).any(axis=0))) <= 5
+    assert 2 <= change("mouth width", lambda p: span((p[40:48, 20:44] < 0.2).any(axis=0))) <= 5
     assert 2 <= change("eye distance", lambda p: span((p[30:33, 16:48] < 0.2).any(axis=0))) <= 5
     assert change("skin tone", lambda p: p[22, 32]) == pytest.approx(0.27, abs=1e-3)
     assert change("hair tone", lambda p: p[14, 32]) == pytest.approx(0.20, abs=1e-3)
     assert change("background", lambda p: p[63, 63]) == pytest.approx(0.12, abs=1e-3)
 
 
-def test_the_reader_takes_tensors():
+def test_the_reader_takes_tensors_and_pictures_of_nothing():
     images, attributes = random_faces(5)
     assert np.array_equal(read_faces(Tensor(images)), attributes)
+    assert np.array_equal(fit_faces(Tensor(images)), fit_faces(images))
+    assert np.isfinite(face_scores(np.zeros((1, 32, 32)))).all()
+    assert read_faces(images[:0]).shape == (0, 6) and fit_faces(images[:0]).shape == (0, 32, 32)
 
 
 @pytest.mark.parametrize("call", [

@@ -1,12 +1,12 @@
 """Floor 4: data that a lesson can trust.
 
-Digits that ship with the library; drawn faces, with a reader that knows what they show; densities in the plane that know
+Digits that ship with the library; drawn faces and a reader that knows what they show; densities in the plane that know
 their own entropy; MNIST and Fashion-MNIST from a folder, the cache or their home, each file checked by its sha256; and
 batches(), which shuffles arrays into Tensors.
 """
 from .batching import batches
 from .digits import binarize, levels, load_digits
-from .faces import FACE_ATTRIBUTES, FACE_FACTORS, draw_faces, face_scores, random_faces, read_faces
+from .faces import FACE_ATTRIBUTES, FACE_FACTORS, draw_faces, fit_faces, random_faces, read_faces
 from .load import load_fashion_mnist, load_mnist, parse_idx, read_idx
 from .points import separable, xor
 from .store import DataError, DataFile, MissingDataError, cache_folder, check_bytes, read_checked

@@ -1,4 +1,4 @@
-"""Drawn faces: six attributes that are there or not, eight factors that vary freely, and a reader that knows the answer.
+"""Drawn faces: six attributes, there or not, eight factors that vary freely, and a reader that knows the answers.
 
 Everybody's example for attributes are photographs of celebrities. A drawing replaces them with an advantage: from any
 picture, also one that a model has made, `read_faces` reads the attributes back without having been trained.
@@ -107,11 +107,9 @@ def read_faces(images):
 
 def face_scores(images):
     """How surely pictures (N, size, size) show each attribute, (N, 6). Faces drawn 32 wide score <= -1 or >= 1."""
-    images = backend.to_numpy(images.data if isinstance(images, Tensor) else images).astype(np.float64)
-    if images.ndim != 3 or images.shape[1] != images.shape[2] or images.shape[1] < SMALLEST:
-        raise ValueError(f"face_scores: got shape {images.shape}, expected (N, size, size), size at least {SMALLEST}")
-
-    skin = np.maximum(_tone(images, (0.1, 0.3), (0.19, 0.25)), _tone(images, (0.1, 0.25), (0.2, 0.3)))     # the cheeks
+    images = _pictures(images)
+    cheeks = np.maximum(_tone(images, (0.1, 0.3), (0.19, 0.25)), _tone(images, (0.1, 0.25), (0.2, 0.3)))
+    skin = np.maximum(cheeks, 0.01)                                                # a black picture is no error
     smile = _dark_height(images, (0, 0.08), 0.85 * skin) - _dark_height(images, (0.16, 0.24), 0.85 * skin)
     glasses = _tone(images, (0, 0.05), (-0.16, 0.0)) / skin
     hat = _tone(images, (0, 0.4), (-0.95, -0.82))
@@ -123,27 +121,34 @@ def face_scores(images):
 
 
 def fit_faces(images, steps=6):
-    """The drawn faces most like pictures (N, size, size): float32 of that shape; how far it is off tells how unlike a face.
+    """The drawn faces most like the pictures (N, size, size), float32 of that shape.
 
-    The attributes are read; the factors are found by Gauss-Newton on the squared error, with derivatives by differences.
+    Attributes are read. Factors are found by Gauss-Newton on the squared error, with derivatives by differences.
     """
-    attributes, size = read_faces(images), images.shape[1]
-    pixels = backend.to_numpy(images.data if isinstance(images, Tensor) else images).reshape(len(attributes), -1)
-    K = len(FACE_FACTORS)
-    factors, nudge = np.full((len(pixels), K), 0.5), 0.05
+    images = _pictures(images)
+    attributes, size, K = read_faces(images), images.shape[1], len(FACE_FACTORS)
+    factors, nudges = np.full((len(images), K), 0.5), 0.05 * np.eye(K)
 
-    def drawn(f):
-        return draw_faces(attributes, f, size).reshape(len(f), -1)
+    def drawn(factors):
+        return draw_faces(attributes, factors, size).reshape(len(images), size * size)
 
     for _ in range(steps):
         now = drawn(factors)                                                       # (N, size size)
-        signs = np.where(factors > 0.5, -nudge, nudge)                             # stay within 0..1
-        slopes = np.stack([(drawn(factors + signs * unit) - now) / signs[:, k:k + 1] for k, unit in enumerate(np.eye(K))],
-                          axis=2)                                                  # (N, size size, K)
-        normal = slopes.swapaxes(1, 2) @ slopes + 1e-3 * np.eye(K)
-        step = np.linalg.solve(normal, slopes.swapaxes(1, 2) @ (pixels - now)[:, :, None])[:, :, 0]
-        factors = np.clip(factors + step, 0, 1)
+        inward = np.where(factors > 0.5, -1, 1)                                    # (N, K), stays within 0..1
+        slopes = np.stack([drawn(factors + inward * nudge) - now for nudge in nudges], axis=1)      # (N, K, size size)
+        slopes *= inward[:, :, None] / 0.05
+        downhill = slopes @ (images.reshape(now.shape) - now)[:, :, None]          # (N, K, 1)
+        step = np.linalg.solve(slopes @ slopes.swapaxes(1, 2) + 1e-3 * np.eye(K), downhill)
+        factors = np.clip(factors + step[:, :, 0], 0, 1)
     return draw_faces(attributes, factors, size)
+
+
+def _pictures(images):
+    """Arrays or Tensors as float64 arrays (N, size, size)."""
+    images = backend.to_numpy(images.data if isinstance(images, Tensor) else images).astype(np.float64)
+    if images.ndim != 3 or images.shape[1] != images.shape[2] or images.shape[1] < SMALLEST:
+        raise ValueError(f"faces: got shape {images.shape}, expected (N, size, size), size at least {SMALLEST}")
+    return images
 
 
 def _tone(images, xs, ys):

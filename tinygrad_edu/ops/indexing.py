@@ -5,7 +5,7 @@ A place that is read twice gets the sum of both gradients.
 from .. import backend
 from ..autograd import Function, sum_to
 from .elementwise import array_of, constant, where
-from .shape import axis_of
+from .shape import axis_of, broadcast_to
 
 
 # ---------------------------------------------------------------- adjoint pair 1: x[index] and "add at index"
@@ -98,7 +98,8 @@ def set_item(x, index, value):
 
 def scatter_add(x, index, values):
     """x with `values` added at `index`; places that occur several times in the index add up."""
-    return x + AddAt(_plain(index, x), x.shape).apply(values)
+    index = _plain(index, x)
+    return x + AddAt(index, x.shape).apply(broadcast_to(values, array_of(x)[index].shape))
 
 def take_along_axis(x, index, axis):
     """x read along `axis` at integer places `index` (same number of axes as x), as numpy.take_along_axis."""

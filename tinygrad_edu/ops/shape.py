@@ -193,14 +193,14 @@ def roll(x, shift, axis):
 def repeat(x, times, axis):
     """Each element of x `times` times in a row along `axis`: a a b b."""
     axis = axis_of(x, axis, "repeat")
-    shape = x.shape[: axis + 1] + (times,) + x.shape[axis + 1 :]
-    return broadcast_to(expand_dims(x, axis + 1), shape).reshape(x.shape[:axis] + (x.shape[axis] * times,) + x.shape[axis + 1 :])
+    lead, n, rest = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
+    return broadcast_to(expand_dims(x, axis + 1), lead + (n, times) + rest).reshape(lead + (n * times,) + rest)
 
 def tile(x, times, axis):
     """The whole of x `times` times after itself along `axis`: a b a b."""
     axis = axis_of(x, axis, "tile")
-    shape = x.shape[:axis] + (times,) + x.shape[axis:]
-    return broadcast_to(expand_dims(x, axis), shape).reshape(x.shape[:axis] + (x.shape[axis] * times,) + x.shape[axis + 1 :])
+    lead, n, rest = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
+    return broadcast_to(expand_dims(x, axis), lead + (times, n) + rest).reshape(lead + (n * times,) + rest)
 
 def axis_of(x, axis, caller):
     """`axis` counted from the front; an error that names the caller if x has no such axis."""

@@ -136,7 +136,7 @@ def _compare(problem, cotangents, directions, i, g, line, tolerance, rng, check)
     terms = _terms(g, directions[i])
     scale = max(float(np.sum(abs(terms))), abs(line.value))
     error = abs(float(np.sum(terms)) - line.value)
-    allowed = tolerance * scale + min(5 * line.error, 1e-4 * max(scale, problem.size(cotangents)))
+    allowed = tolerance * scale + min(5 * line.error, 1e-4 * max(scale, line.size))
     if not error <= allowed:
         raise _located_error(problem, cotangents, directions, i, g, rng, check)
     return error / scale if scale else 0.0

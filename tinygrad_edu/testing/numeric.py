@@ -85,10 +85,12 @@ def _is_operand(x):
 
 @dataclasses.dataclass
 class Slope:
-    """phi'(0) with an estimate of its error, and whether phi has a kink or a jump at 0 (one-sided slopes differ)."""
+    """phi'(0) with an estimate of its error, whether phi has a kink or a jump at 0 (one-sided slopes differ), and how large
+    phi gets nearby, which counts where phi(0) happens to be 0."""
     value: float
     error: float
     kinked: bool
+    size: float
 
 
 def slope(phi, size):
@@ -97,10 +99,11 @@ def slope(phi, size):
         ups, downs, here = np.array([phi(h) for h in STEPS]), np.array([phi(-h) for h in STEPS]), phi(0.0)
         central = (ups - downs) / (2 * STEPS)
         extrapolated = (16 * central[1:] - central[:-1]) / 15               # the steps shrink by 4, so h^2 by 16
-        errors = abs(np.diff(extrapolated)) + _ROUND * size / STEPS[2:]     # of truncation, and of rounding
+        reach = np.fmax(size, np.fmax(abs(ups), abs(downs)))
+        errors = abs(np.diff(extrapolated)) + _ROUND * reach[2:] / STEPS[2:]    # of truncation, and of rounding
         best = int(np.argmin(np.where(np.isfinite(errors), errors, np.inf)))
         kinked = _kinked(ups[-3:], downs[-3:], here, abs(central[-1]), size)
-    return Slope(float(extrapolated[best + 1]), float(errors[best]), kinked)
+    return Slope(float(extrapolated[best + 1]), float(errors[best]), kinked, float(reach[2]))
 
 
 def _kinked(ups, downs, here, slope_size, size):

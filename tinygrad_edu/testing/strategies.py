@@ -73,10 +73,10 @@ def layouts(draw, array):
     """The values of `array` (or of what a strategy draws) in another memory layout: strided and reversed views."""
     x = draw(array) if isinstance(array, st.SearchStrategy) else np.asarray(array)
     kind = draw(st.sampled_from(("plain", "fortran", "strided", "reversed", "offset")))
-    if kind == "fortran":
-        return np.asfortranarray(x)
     if kind == "plain" or x.ndim == 0:
         return x
+    if kind == "fortran":
+        return np.asfortranarray(x)
     if kind == "reversed":
         return np.ascontiguousarray(x[..., ::-1])[..., ::-1]
     room = np.zeros(x.shape[:-1] + (2 * x.shape[-1] + 1,), dtype=x.dtype)

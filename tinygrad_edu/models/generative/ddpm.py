@@ -6,7 +6,8 @@ Ho, Jain & Abbeel 2020, Denoising diffusion probabilistic models, arXiv:2006.112
     beta_t       noise added in step t = 1..T;  t = 0 is the data, so beta_0 = 0
     alpha_bar_t  = product of 1 - beta up to t: the share of the data's variance that is left, alpha_bar_0 = 1
 
-    q(x_t | x_{t-1}) = N(sqrt(1 - beta_t) x_{t-1}, beta_t)   and at once   q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, 1 - alpha_bar_t)
+    q(x_t | x_{t-1}) = N(sqrt(1 - beta_t) x_{t-1}, beta_t)         and so, at once,
+    q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, 1 - alpha_bar_t)
 
 The way back, q(x_s | x_t) for s < t, is not known, but with x_0 given it is a Gaussian in closed form. The network guesses
 the noise in x_t, hence x_0, hence that Gaussian. A learned model needs no second network, no adversary, no invertible layers:
@@ -16,12 +17,11 @@ import math
 
 import numpy as np
 
-from ... import backend, functional as F
+from ... import backend
 from ...autograd import no_grad
 from ...creation import randn
 from ...nn import Module
 from ...ops import clip, erf, exp, log, maximum, square, where
-from ...ops.elementwise import array_of
 from ...tensor import Tensor
 
 

@@ -1,4 +1,5 @@
-"""U-Net: an image in, an image out. Ronneberger, Fischer & Brox 2015, arXiv:1505.04597, as denoiser: Ho et al. 2020, 2006.11239.
+"""U-Net: an image in, an image out. Ronneberger, Fischer & Brox 2015, arXiv:1505.04597; as a denoiser Ho et al. 2020,
+arXiv:2006.11239.
 
 On the way down the picture shrinks and every pixel learns what lies around it; on the way up it grows again. What was seen on
 the way down is carried across to the same size on the way up, so that the fine places of things need not pass through the

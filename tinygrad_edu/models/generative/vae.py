@@ -41,7 +41,7 @@ class VAE(Module):
         return self.decoder(z)
 
     def loss_terms(self, x):
-        """(reconstruction, KL), means over the batch in nats an image; their sum is -ELBO, estimated with one z each."""
+        """(reconstruction, KL), means over the batch, nats an image; their sum is -ELBO, estimated with one z each."""
         q = self.encode(x)
         log_likelihood = Bernoulli(self.decode(q.rsample())).log_prob(x)            # (N, features)
         kl = kl_divergence(q, self.prior)                                           # (N, latent)
