@@ -88,7 +88,7 @@ def test_show(value, text):
 
 def test_options_seed_and_device(out, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["lesson", "--seed", "3", "--data", "faces", "--no-figure"])
-    lesson = Lesson("05_here")
+    lesson = Lesson("05_here", real_data="faces")
     drawn = backend.generator().random()
     assert (lesson.seed, lesson.data, lesson.device) == (3, Path("faces"), "cpu")
     assert drawn == backend.manual_seed(3).random()
@@ -96,7 +96,7 @@ def test_options_seed_and_device(out, monkeypatch, capsys):
     assert not out.exists()
 
 
-@pytest.mark.parametrize("arguments", [["--seed", "-1"], ["--seed", "x"], ["--device", "tpu"], ["--quick"]])
+@pytest.mark.parametrize("arguments", [["--seed", "-1"], ["--seed", "x"], ["--device", "tpu"], ["--quick"], ["--data", "faces"]])
 def test_wrong_options_exit_with_2(out, monkeypatch, arguments):
     monkeypatch.setattr(sys, "argv", ["lesson", *arguments])
     with pytest.raises(SystemExit) as end:

@@ -102,14 +102,17 @@ class Lesson:
     """One run of the lesson `name`, its file's name without .py. Sets the seed and the default device.
 
     Public: `name`, `fast`, `seed`, `device`, `data` (a Path or None). In a notebook sys.argv belongs to the kernel, so
-    every option keeps its default there.
+    every option keeps its default there. `real_data`: what --data may point to, for a lesson that has such a set.
     """
 
-    def __init__(self, name):
+    def __init__(self, name, real_data=None):
         self.started = time.perf_counter()
         self.name = Path(name).stem
         self.in_notebook = "ipykernel" in sys.modules
         options = parse_options([] if self.in_notebook else sys.argv[1:], self.name)
+        if options.data is not None and real_data is None:
+            print(f"{self.name}: --data: this lesson has no real data set, it runs on what comes with the library", file=sys.stderr)
+            sys.exit(2)
         self.fast, self.seed, self.device, self.data = options.fast, options.seed, options.device, options.data
         self.draws = not options.no_figure
         self.figure = None
