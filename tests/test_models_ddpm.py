@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-import strict_cupy
+from tinygrad_edu.testing import strict_cupy
 import tinygrad_edu as tg
 from tinygrad_edu import Tensor, backend, nn
 from tinygrad_edu.models.generative.ddpm import DDPM, Schedule, cosine_schedule, linear_schedule
