@@ -8,6 +8,7 @@ from . import backend
 from .kernels.convolution import conv1d, conv2d
 from .kernels.cross_entropy import cross_entropy, reduce
 from .kernels.normalization import batch_norm, group_norm, instance_norm, layer_norm
+from .kernels.pooling import avg_pool2d, max_pool2d
 from .ops import (absolute, embedding, erf, exp, log_softmax, logaddexp, max, maximum, mean, minimum, one_hot, relu, repeat,
                   sigmoid, softmax, sqrt, square, stack, sum, swapaxes, take_along_axis, tanh, unfold, where)
 from .ops.elementwise import array_of
@@ -66,19 +67,6 @@ def dropout(x, p=0.5, training=True):
         return x
     kept = backend.to_device(backend.generator().random(x.shape) >= p, backend.device_of(array_of(x)))
     return x * kept.astype(x.dtype) / (1 - p)
-
-def max_pool2d(x, kernel_size, stride=None):
-    """The largest number of every window of x (N, C, H, W); windows side by side unless `stride` is given."""
-    return max(_pool_windows(x, kernel_size, stride), axis=(2, 3))
-
-def avg_pool2d(x, kernel_size, stride=None):
-    """The mean of every window of x (N, C, H, W); windows side by side unless `stride` is given."""
-    return mean(_pool_windows(x, kernel_size, stride), axis=(2, 3))
-
-def _pool_windows(x, kernel_size, stride):
-    kernel = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
-    stride = kernel if stride is None else (stride, stride) if isinstance(stride, int) else tuple(stride)
-    return unfold(x, kernel, stride)                                                # (N, C, KH, KW, OH, OW)
 
 def upsample_nearest2d(x, scale):
     """Every pixel of x (N, C, H, W) as a block of scale x scale equal ones."""

@@ -20,6 +20,7 @@ from .. import backend
 from ..autograd import Kernel
 from ..ops import einsum, expand_dims, pad, unfold
 from ..ops.elementwise import constant
+from ..ops.window import pair
 
 _BLOCK = 1 << 16        # numbers in P for one block of images: 256 KiB of float32, so that P and Y stay in the L2 cache
 
@@ -124,7 +125,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     stride, padding, dilation: an int or a pair. padding adds zeros on both sides. OH = (H + 2 padding - dilation (KH - 1)
     - 1) // stride + 1. LeCun et al. 1989, Backpropagation applied to handwritten zip code recognition.
     """
-    stride, padding, dilation = _pair(stride), _pair(padding), _pair(dilation)
+    stride, padding, dilation = pair(stride), pair(padding), pair(dilation)
     _check(x, weight, bias, padding, dilation, groups)
     if any(padding):
         x = pad(x, ((0, 0), (0, 0), (padding[0], padding[0]), (padding[1], padding[1])))
@@ -139,10 +140,6 @@ def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
         raise ValueError(f"conv1d: got x {x.shape} and weight {weight.shape}, expected (N, C, T) and (O, C / groups, K)")
     y = conv2d(expand_dims(x, 2), expand_dims(weight, 2), bias, (1, stride), (0, padding), (1, dilation), groups)
     return y.reshape(y.shape[:2] + y.shape[3:])
-
-
-def _pair(value):
-    return (value, value) if isinstance(value, int) else tuple(value)
 
 
 def _check(x, weight, bias, padding, dilation, groups):

@@ -61,6 +61,10 @@ def window_counts(size, kernel, stride, dilation):
         raise ValueError(f"unfold: the window reaches over {tuple(reach)}, the input has only {tuple(size)}")
     return tuple((n - w) // s + 1 for n, w, s in zip(size, reach, stride))
 
+def pair(value):
+    """(value, value) for an int, else the two numbers given."""
+    return (value, value) if isinstance(value, int) else tuple(value)
+
 def _geometry(kernel, stride, dilation):
     kernel = tuple(kernel)
     return kernel, tuple(stride or (1,) * len(kernel)), tuple(dilation or (1,) * len(kernel))
