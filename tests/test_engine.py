@@ -689,3 +689,14 @@ def test_gradient_penalty_through_convolution_normalization_attention_and_lstm()
         along = [penalty(values | {name: values[name] + k * h * direction})[0].item() for k in (-2, -1, 1, 2)]
         slope = (along[0] - 8 * along[1] + 8 * along[2] - along[3]) / (12 * h)      # error of order h^4
         assert (p[name].grad.data * direction).sum() == pytest.approx(slope, rel=1e-6, abs=1e-9), name
+
+
+@pytest.mark.parametrize("ids", [[], [2], [-1, 2, -1], [[0, 0], [1, 0]], [3, 1, 3, 3, 0], [1] * 100 + [2]])
+def test_rows_read_several_times_collect_all_their_gradients(ids):
+    w = tg.tensor(np.arange(8.0).reshape(4, 2), requires_grad=True, dtype="float64")
+    ids = np.array(ids, dtype=np.int64)
+    gy = np.random.default_rng(0).standard_normal((*ids.shape, 2))
+    w[ids].backward(gy)
+    expected = np.zeros((4, 2))
+    np.add.at(expected, ids, gy)
+    np.testing.assert_allclose(w.grad.data, expected, rtol=1e-14, atol=1e-14)

@@ -114,6 +114,33 @@ def to_numpy(array):
     return np.asarray(array)
 
 
+def add_rows(total, ids, rows):
+    """total[ids[i]] += rows[i], repeated ids add up: total (V, ...), ids (n,) integers, rows (n, ...), all of one library.
+
+    NumPy's add.at goes element by element. Instead: the first occurrence of every id in one go, then every second one, and
+    so on; if some id occurs very often, sum the runs of equal ids after sorting.
+    """
+    if array_module(total) is not np:
+        array_module(total).add.at(total, ids, rows)
+        return
+    ids = ids % len(total) if len(total) else ids           # -1 is the last row
+    order = np.argsort(ids, kind="stable")
+    starts = np.flatnonzero(np.diff(ids[order], prepend=-1))
+    counts = np.diff(starts, append=len(ids))
+    if counts.max(initial=0) > 64:
+        total[ids[order[starts]]] += np.add.reduceat(rows[order], starts, axis=0)
+        return
+    for i in range(counts.max(initial=0)):
+        some = order[starts[counts > i] + i]                # the places of the i-th occurrence of each id
+        total[ids[some]] += rows[some]
+
+
+def blocks(count, numbers_each=1, numbers=1 << 16):
+    """Slices that cut `count` items, of `numbers_each` numbers, into runs of about `numbers` numbers: what stays in the cache."""
+    step = max(1, numbers // max(1, numbers_each))
+    return [slice(i, i + step) for i in range(0, count, step)]
+
+
 def ignore_float_errors():
     """A `with` block in which log(0) and the like give infinities and NaNs without NumPy's warning."""
     return np.errstate(divide="ignore", invalid="ignore", over="ignore")

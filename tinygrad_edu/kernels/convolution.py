@@ -87,9 +87,7 @@ class Conv2d(Kernel):
         return self.xp.ascontiguousarray(w).reshape(KH, G, KW * C, O // G)
 
     def _blocks(self, x, OW, w):
-        numbers_per_image = x.shape[2] * OW * w.shape[2] * self.groups
-        images = max(1, _BLOCK // max(1, numbers_per_image))
-        return [slice(i, i + images) for i in range(0, len(x), images)]
+        return backend.blocks(len(x), x.shape[2] * OW * w.shape[2] * self.groups, _BLOCK)
 
     def _neighbours(self, x, OW, w):
         """Every pixel that starts a window, with its KW neighbours: x (n, C, H, W) -> P (G, H, n OW, KW C/G)."""

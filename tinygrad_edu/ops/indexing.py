@@ -28,6 +28,8 @@ class AddAt(Function):
         y = self.xp.zeros(self.shape, dtype=x.dtype)
         if is_basic(self.index):
             y[self.index] = x                           # slices never repeat a place
+        elif backend.is_array(self.index) and self.index.dtype.kind in "iu":
+            backend.add_rows(y, self.index.reshape(-1), x.reshape((self.index.size,) + self.shape[1:]))
         else:
             self.xp.add.at(y, self.index, x)
         return y

@@ -11,7 +11,7 @@ class Optimizer:
     """Base class. `parameters`: Parameters, or dicts {"params": [...], option: value} for groups with their own options.
 
     A subclass names its state (`state_names`) and writes `update(w, g, state, t, options)`, which changes the arrays w and
-    state[name] in place and leaves g alone. t counts the steps of w from 1. Options are read at every step, so
+    state[name] in place, element by element, and leaves g alone. t counts the steps of w from 1. Options are read at every step, so
     `optimizer.param_groups[0]["lr"] = 0.01` acts at once.
     """
     state_names = ()
@@ -41,7 +41,8 @@ class Optimizer:
         for buffer in self._buffers:
             buffer.attach()
             for w, g, state, t in buffer.pieces():
-                self.update(w, g, state, t, buffer.options)
+                for i in backend.blocks(len(w)):            # the rule passes over its arrays ten times: in the cache
+                    self.update(w[i], g[i], {name: s[i] for name, s in state.items()}, t, buffer.options)
             autograd.mark_written(buffer.data)
 
     def update(self, w, g, state, t, options):
@@ -72,8 +73,8 @@ class _Buffer:
         for i in ready:
             self.t[i] += 1
         if len(ready) == len(self.parameters) and len(set(self.t)) == 1:
-            xp = backend.array_module(self.data)
-            g = xp.concatenate([p.grad.data.reshape(-1) for p in self.parameters])
+            gradients = [p.grad.data.reshape(-1) for p in self.parameters]
+            g = gradients[0] if len(gradients) == 1 else backend.array_module(self.data).concatenate(gradients)
             yield self.data, g, self.state, self.t[0]
             return
         weights, states = self._cut(self.data), {name: self._cut(s) for name, s in self.state.items()}
