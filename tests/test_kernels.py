@@ -155,3 +155,16 @@ def test_pooling_equals_its_definition_and_pytorch(geometry, ties):
         for name in ("max_pool2d", "avg_pool2d"):
             theirs = getattr(torch.nn.functional, name)(torch.tensor(x), **options)
             np.testing.assert_allclose(getattr(F, name)(x, **options), theirs.numpy(), **CLOSE)
+
+
+@given(st.integers(0, 3), st.integers(0, 4))
+def test_gelu_equals_its_definition(N, D):
+    both_ways(F.gelu, 3 * draw_array(0, N, D))
+
+
+def test_gelu_in_float32_is_as_exact_as_float32():
+    x = np.linspace(-8, 8, 200_001).astype("float32")
+    np.testing.assert_allclose(F.gelu(x), F.gelu(x.astype("float64")), rtol=3e-7, atol=3e-7)     # 8 is known to 5e-7
+    wide, narrow = Tensor(x.astype("float64"), requires_grad=True), Tensor(x, requires_grad=True)
+    F.gelu(wide).sum().backward(), F.gelu(narrow).sum().backward()
+    np.testing.assert_allclose(narrow.grad.data, wide.grad.data, rtol=0, atol=5e-7)

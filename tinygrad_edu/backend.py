@@ -135,10 +135,13 @@ def add_rows(total, ids, rows):
         total[ids[some]] += rows[some]
 
 
-def blocks(count, numbers_each=1, numbers=1 << 16):
-    """Slices that cut `count` items, of `numbers_each` numbers, into runs of about `numbers` numbers: what stays in the cache."""
-    step = max(1, numbers // max(1, numbers_each))
-    return [slice(i, i + step) for i in range(0, count, step)]
+def blocks(array, numbers_each=1, numbers=1 << 16):
+    """Slices that cut the first axis of `array`, `numbers_each` numbers an item, into runs of about `numbers` numbers.
+
+    That much stays in a core's cache while a kernel passes over it several times. A GPU is given a thousand times as much.
+    """
+    step = max(1, numbers * (1 if device_of(array) == "cpu" else 1024) // max(1, numbers_each))
+    return [slice(i, i + step) for i in range(0, len(array), step)]
 
 
 def ignore_float_errors():

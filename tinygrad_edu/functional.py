@@ -7,6 +7,7 @@ import math
 from . import backend
 from .kernels.convolution import conv1d, conv2d
 from .kernels.cross_entropy import cross_entropy, reduce
+from .kernels.gelu import gelu
 from .kernels.normalization import batch_norm, group_norm, instance_norm, layer_norm
 from .kernels.pooling import avg_pool2d, max_pool2d
 from .ops import (absolute, embedding, erf, exp, log_softmax, logaddexp, max, maximum, mean, minimum, one_hot, relu, repeat,
@@ -36,15 +37,6 @@ def softplus(x):
 def silu(x):
     """x sigmoid(x), also called swish."""
     return x * sigmoid(x)
-
-def gelu(x, approximate="none"):
-    """x Phi(x), Phi the normal distribution function; approximate="tanh" is the faster curve of the paper.
-
-    Hendrycks & Gimpel 2016, arXiv:1606.08415.
-    """
-    if approximate == "tanh":
-        return 0.5 * x * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
-    return 0.5 * x * (1 + erf(x * math.sqrt(0.5)))
 
 
 # ---------------------------------------------------------------- layers

@@ -87,7 +87,7 @@ class Conv2d(Kernel):
         return self.xp.ascontiguousarray(w).reshape(KH, G, KW * C, O // G)
 
     def _blocks(self, x, OW, w):
-        return backend.blocks(len(x), x.shape[2] * OW * w.shape[2] * self.groups, _BLOCK)
+        return backend.blocks(x, x.shape[2] * OW * w.shape[2] * self.groups, _BLOCK)
 
     def _neighbours(self, x, OW, w):
         """Every pixel that starts a window, with its KW neighbours: x (n, C, H, W) -> P (G, H, n OW, KW C/G)."""

@@ -41,7 +41,7 @@ class Optimizer:
         for buffer in self._buffers:
             buffer.attach()
             for w, g, state, t in buffer.pieces():
-                for i in backend.blocks(len(w)):            # the rule passes over its arrays ten times: in the cache
+                for i in backend.blocks(w):                 # the rule passes over its arrays ten times: in the cache
                     self.update(w[i], g[i], {name: s[i] for name, s in state.items()}, t, buffer.options)
             autograd.mark_written(buffer.data)
 
