@@ -119,6 +119,7 @@ class Lesson:
         self.claims = {}
 
         os.environ.setdefault("MPLBACKEND", "Agg")          # no window needed; a notebook has chosen its own by now
+        backend.set_blas_threads(1)
         backend.manual_seed(self.seed)
         try:
             backend.set_default_device(self.device)
