@@ -24,14 +24,16 @@ class CrossEntropy(Kernel):
         return logsumexp(x, axis=1) - take_along_axis(x, expand_dims(self.targets, 1), axis=1).reshape(-1)
 
     def forward(self, x):
-        rows = self.xp.arange(len(x))
-        top = x.max(axis=1, keepdims=True)                      # (1)
-        p = self.xp.exp(x - top)                                # (2)
-        s = p.sum(axis=1, keepdims=True)                        # (3)
-        y = self.xp.log(s[:, 0]) + top[:, 0] - x[rows, self.targets]    # (4)
-        p /= s
+        xp, rows = self.xp, self.xp.arange(len(x))
+        p, y = xp.empty_like(x), xp.empty(len(x), x.dtype)
+        for block in backend.blocks(x, x.shape[1]):
+            top = x[block].max(axis=1, keepdims=True)           # (1)
+            e = xp.exp(x[block] - top)                          # (2)
+            s = e.sum(axis=1, keepdims=True)                    # (3)
+            y[block] = (xp.log(s) + top)[:, 0]                  # (4)
+            p[block] = e / s
         self.save(p, rows)
-        return y
+        return y - x[rows, self.targets]
 
     def backward(self, gy):
         p, rows = self.saved
