@@ -32,7 +32,7 @@ class Conv2d(Kernel):
         self.stride, self.dilation, self.groups = stride, dilation, groups
 
     def reference(self, x, weight, bias):
-        (N, C, H, W), (O, _, KH, KW), G = x.shape, weight.shape, self.groups
+        (N, C), (O, _, KH, KW), G = x.shape[:2], weight.shape, self.groups
         windows = unfold(x, (KH, KW), self.stride, self.dilation)                       # (N, C, KH, KW, OH, OW)
         OH, OW = windows.shape[-2:]
         windows = windows.reshape(N, G, C // G, KH, KW, OH, OW)
@@ -54,7 +54,7 @@ class Conv2d(Kernel):
 
     def backward(self, gy):
         x, weight, bias = self.saved
-        (N, C, H, W), (O, _, KH, KW), G = x.shape, weight.shape, self.groups
+        C, (O, _, KH, KW), G = x.shape[1], weight.shape, self.groups
         OH, OW = gy.shape[2:]
         w = self._weight_lines(weight)
         gw, gx = self.xp.zeros_like(w), self.xp.zeros_like(x) if self.needs(0) else None
@@ -91,7 +91,7 @@ class Conv2d(Kernel):
 
     def _neighbours(self, x, OW, w):
         """Every pixel that starts a window, with its KW neighbours: x (n, C, H, W) -> P (G, H, n OW, KW C/G)."""
-        (n, C, H, W), G, t, e = x.shape, self.groups, self.stride[1], self.dilation[1]
+        (n, C, H), G, t, e = x.shape[:3], self.groups, self.stride[1], self.dilation[1]
         KW = w.shape[2] * G // C
         x = self.xp.ascontiguousarray(x.transpose(2, 0, 3, 1))                          # (H, n, W, C)
         sh, sn, sw, sc = x.strides
