@@ -302,8 +302,8 @@ def np_group_norm(x, weight, bias, groups):
     y = np_standardize(x.reshape(len(x), groups, -1), 2).reshape(x.shape)
     return y * weight[:, None, None] + bias[:, None, None]
 
-def np_attention(query, key, value, mask=True, causal=False):
-    scores = query @ key.swapaxes(-1, -2) / math.sqrt(query.shape[-1])
+def np_attention(query, key, value, bias=0.0, mask=True, causal=False):
+    scores = query @ key.swapaxes(-1, -2) / math.sqrt(query.shape[-1]) + bias
     allowed = np.broadcast_to(np.tril(np.ones(scores.shape[-2:], bool)) if causal else mask, scores.shape)
     weights = np.where(allowed, np.exp(scores), 0)
     total = weights.sum(-1, keepdims=True)
@@ -337,3 +337,48 @@ row("batch_norm", lambda x, weight, bias: np_standardize(x, (0, 2, 3)) * weight[
     images())
 row("scaled_dot_product_attention", np_attention, attentions())
 row("lstm", np_lstm, sequences())
+
+
+# ---------------------------------------------------------------- attention of grouped queries, with a bias, in a window
+
+def np_grouped_attention(query, key, value, bias, window, scale):
+    key, value = (np.repeat(x, len(query) // len(x), 0) for x in (key, value))
+    t, s = np.ogrid[: query.shape[1], : key.shape[1]]
+    return np_attention(query * scale * math.sqrt(query.shape[2]), key, value, bias, (s <= t) & (s > t - window))
+
+row("scaled_dot_product_attention", np_grouped_attention,
+    st.tuples(*[st.integers(1, 2)] * 2, *[st.integers(1, 3)] * 3).flatmap(
+        lambda n: case(of((n[0] * n[1], n[2], n[4])), of((n[0], n[3], n[4])), of((n[0], n[3], 2)), of((n[0] * n[1], 1, n[3])),
+                       window=st.integers(1, 3), scale=st.sampled_from((0.4, 1.0)))),
+    lambda query, key, value, bias, **options: F.scaled_dot_product_attention(query, key, value, bias=bias, **options),
+    label="grouped, in a window")
+
+
+# ---------------------------------------------------------------- recurrent layers, and sequences of several lengths
+
+def np_rnn(x, h, weight_ih, weight_hh, bias):
+    states = []
+    for xt in x:
+        h = np.tanh(xt @ weight_ih.T + h @ weight_hh.T + bias)
+        states.append(h)
+    return np.stack(states), h
+
+def np_gru(x, h, weight_ih, weight_hh, bias_ih, bias_hh):
+    states = []
+    for xt in x:
+        (r, z, n), (hr, hz, hn) = np.split(xt @ weight_ih.T + bias_ih, 3, 1), np.split(h @ weight_hh.T + bias_hh, 3, 1)
+        r, z = (1 / (1 + np.exp(-a)) for a in (r + hr, z + hz))
+        h = (1 - z) * np.tanh(n + r * hn) + z * h
+        states.append(h)
+    return np.stack(states), h
+
+def recurrent(gates, biases):
+    """x (T, N, I), h (N, D), weight_ih (G D, I), weight_hh (G D, D), biases (G D,)."""
+    def inputs(sizes):
+        t, n, i, d = sizes
+        shapes = [(t, n, i), (n, d), (gates * d, i), (gates * d, d)] + [(gates * d,)] * biases
+        return case(*[of(shape, (-1, 1)) for shape in shapes])
+    return st.tuples(*[st.integers(1, 3)] * 4).flatmap(inputs)
+
+row("rnn", np_rnn, recurrent(1, 1))
+row("gru", np_gru, recurrent(3, 2))

@@ -2,22 +2,22 @@
 
 The kernels appear here too, so that `F.` is the one place to look: F.conv2d, F.layer_norm, F.cross_entropy.
 """
-import math
-
 from . import backend
+from .kernels.attention import scaled_dot_product_attention
 from .kernels.convolution import conv1d, conv2d
 from .kernels.cross_entropy import cross_entropy, reduce
 from .kernels.gelu import gelu
 from .kernels.normalization import batch_norm, group_norm, instance_norm, layer_norm
 from .kernels.pooling import avg_pool2d, max_pool2d
-from .ops import (absolute, embedding, erf, exp, log_softmax, logaddexp, max, maximum, mean, minimum, one_hot, relu, repeat,
-                  sigmoid, softmax, sqrt, square, stack, sum, swapaxes, take_along_axis, tanh, unfold, where)
+from .kernels.recurrent import gru, lstm, rnn
+from .ops import (absolute, embedding, exp, log_softmax, logaddexp, maximum, minimum, one_hot, relu, repeat, sigmoid,
+                  softmax, sqrt, square, sum, swapaxes, take_along_axis, tanh, where)
 from .ops.elementwise import array_of
 
-__all__ = ["avg_pool2d", "batch_norm", "binary_cross_entropy_with_logits", "conv1d", "conv2d", "cross_entropy", "dropout", "elu",
-           "embedding", "gelu", "group_norm", "instance_norm", "l1_loss", "layer_norm", "leaky_relu", "linear", "log_softmax",
-           "lstm", "max_pool2d", "mse_loss", "nll_loss", "normalize", "one_hot", "relu", "scaled_dot_product_attention",
-           "sigmoid", "silu", "softmax", "softplus", "tanh", "upsample_nearest2d"]
+__all__ = ["avg_pool2d", "batch_norm", "binary_cross_entropy_with_logits", "conv1d", "conv2d", "cross_entropy", "dropout",
+           "elu", "embedding", "gelu", "group_norm", "gru", "instance_norm", "l1_loss", "layer_norm", "leaky_relu", "linear",
+           "log_softmax", "lstm", "max_pool2d", "mse_loss", "nll_loss", "normalize", "one_hot", "relu", "rnn",
+           "scaled_dot_product_attention", "sigmoid", "silu", "softmax", "softplus", "tanh", "upsample_nearest2d"]
 
 
 # ---------------------------------------------------------------- activations
@@ -67,42 +67,6 @@ def upsample_nearest2d(x, scale):
 def normalize(x, axis=-1, eps=1e-12):
     """x divided by its Euclidean length along `axis`."""
     return x / maximum(sqrt(sum(square(x), axis, keepdims=True)), eps)
-
-
-# ---------------------------------------------------------------- attention and recurrence, as definitions
-
-def scaled_dot_product_attention(query, key, value, mask=None, causal=False):
-    """softmax(Q K' / sqrt(E)) V: query (.., T, E), key (.., S, E), value (.., S, V) -> (.., T, V).
-
-    mask (bool, broadcast to (.., T, S)): True where a query may look; causal: query t sees keys s <= t. A query that may
-    look nowhere gets zeros. Vaswani et al. 2017, arXiv:1706.03762.
-    """
-    scores = query @ swapaxes(key, -1, -2) * (1 / math.sqrt(query.shape[-1]))       # (.., T, S)
-    allowed = None if mask is None else array_of(mask)
-    if causal:
-        xp = backend.array_module(array_of(scores))
-        past = xp.arange(scores.shape[-1]) <= xp.arange(scores.shape[-2])[:, None]
-        allowed = past if allowed is None else allowed & past
-    if allowed is None:
-        return softmax(scores) @ value
-    weights = softmax(where(allowed, scores, -1e30))
-    return where(allowed, weights, 0.0) @ value
-
-def lstm(x, h, c, weight_ih, weight_hh, bias):
-    """A long short-term memory over a whole sequence: the hidden states (T, N, D), and the last h and c.
-
-    x (T, N, I), h and c (N, D), weight_ih (4D, I), weight_hh (4D, D), bias (4D,); gates in the order i, f, g, o:
-        i, f, o = sigmoid(..), g = tanh(..) of W_ih x_t + W_hh h + b;   c <- f c + i g;   h <- o tanh(c)
-    Hochreiter & Schmidhuber 1997; the forget gate: Gers et al. 2000.
-    """
-    D, states = h.shape[-1], []
-    for t in range(len(x)):
-        gates = linear(x[t], weight_ih, bias) + linear(h, weight_hh)                # (N, 4D)
-        i, f, g, o = (gates[:, k * D : (k + 1) * D] for k in range(4))
-        c = sigmoid(f) * c + sigmoid(i) * tanh(g)
-        h = sigmoid(o) * tanh(c)
-        states.append(h)
-    return stack(states), h, c
 
 
 # ---------------------------------------------------------------- losses
