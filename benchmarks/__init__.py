@@ -1,1 +1,1 @@
-"""How long things take, ours and PyTorch's in the same process, alternating. `python -m benchmarks NAME ...`"""
+"""How long things take, ours and PyTorch's, taking turns in one process. `python -m benchmarks [NAME ...]`"""
