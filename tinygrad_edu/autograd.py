@@ -11,6 +11,7 @@ first is a topological order: the whole reverse pass is "seed, visit, ask the no
 Called with arrays it is fast; called with Tensors (`create_graph=True`) it builds the graph of the gradient itself.
 """
 import contextlib
+import dis
 import itertools
 import linecache
 import operator
@@ -152,7 +153,7 @@ class Function:
     def where(self):
         """"file:line: source text" of the call that made this node."""
         code, instruction = self.made_at
-        line = next(itertools.islice(code.co_positions(), instruction // 2, None))[0]
+        line = [line for start, line in dis.findlinestarts(code) if start <= instruction][-1]
         return f"{os.path.basename(code.co_filename)}:{line}: {linecache.getline(code.co_filename, line).strip()}"
 
 
