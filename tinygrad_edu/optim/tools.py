@@ -1,6 +1,5 @@
 """Around the step: limiting gradients before it, averaging weights after it."""
 from .. import autograd, backend
-from ..ops.elementwise import array_of
 
 
 def clip_grad_norm_(parameters, max_norm):
@@ -41,6 +40,6 @@ class EMA:
         """Exchange the parameters and their averages; calling it again brings them back."""
         for i, p in enumerate(self.module.parameters()):
             kept = p.data.copy()
-            p.data[...] = array_of(self.averages[i])
+            p.data[...] = self.averages[i]
             self.averages[i] = kept
             autograd.mark_written(p.data)
