@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import tinygrad_edu as tg
-from tinygrad_edu import autograd, backend
+from tinygrad_edu import autograd, backend, faces
 
 # ci: the same few examples on every run; dev: new ones each time; deep: many.
 COMMON = dict(deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
@@ -22,11 +22,11 @@ def nothing_leaks():
     before = _state()
     yield
     after = _state()
-    autograd._grad_enabled, autograd._reference_only, autograd._anomaly, backend._device = before.values()
+    autograd._grad_enabled, faces.current, autograd._anomaly, backend._device = before.values()
     leaked = [f"{name}: {before[name]} -> {after[name]}" for name in before if after[name] != before[name]]
     assert not leaked, f"the test changed the library's state: {', '.join(leaked)}"
 
 
 def _state():
-    return {"grad mode": autograd._grad_enabled, "reference mode": autograd._reference_only,
+    return {"grad mode": autograd._grad_enabled, "kernel face": faces.current,
             "anomaly mode": autograd._anomaly, "default device": backend._device}

@@ -39,7 +39,7 @@ def test_manual_seed_repeats():
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc and the wheels of Linux")
 def test_the_process_is_set_up_where_it_can_be():
-    code = "from tinygrad_edu import backend; print(backend.set_blas_threads(1), backend.keep_freed_memory())"
+    code = "from tinygrad_edu import backend, threads; print(threads.set_blas_threads(1), backend.keep_freed_memory())"
     root = pathlib.Path(backend.__file__).parents[1]
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
     blas, memory = run.stdout.split()

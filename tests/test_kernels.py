@@ -4,31 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import tinygrad_edu as tg
 from tinygrad_edu import Tensor, functional as F
 from tinygrad_edu.testing import gradcheck
-
-CLOSE = dict(rtol=1e-10, atol=1e-10)
-
-
-def draw_array(seed, *shape):
-    return np.random.default_rng(seed).standard_normal(shape)
-
-
-def both_ways(function, *arrays):
-    """Value, gradients and double gradients of the kernel and of its reference, on the same random directions."""
-    answers = []
-    for reference in (False, True):
-        with tg.reference_only(reference):
-            xs = [Tensor(a, requires_grad=True) for a in arrays]
-            y = function(*xs)
-            gxs = tg.grad(y, xs, Tensor(draw_array(1, *y.shape)), retain_graph=True)
-            graphs = tg.grad(y, xs, Tensor(draw_array(1, *y.shape)), create_graph=True)
-            scalar = sum((g * Tensor(draw_array(2 + i, *g.shape))).sum() for i, g in enumerate(graphs))
-            ggxs = tg.grad(scalar, xs, allow_unused=True) if scalar.requires_grad else [None] * len(xs)
-        answers.append([y, *gxs, *[Tensor(np.zeros(x.shape)) if g is None else g for g, x in zip(ggxs, xs)]])
-    for ours, definition in zip(*answers):
-        np.testing.assert_allclose(ours.data, definition.data, **CLOSE)
+from kernel_faces import CLOSE, draw_array, equals_definition
 
 
 @st.composite
@@ -46,7 +24,7 @@ def convolutions(draw):
 def test_convolution_equals_its_definition(geometry, with_bias):
     x, weight, options = geometry
     arrays = [draw_array(3, *x), draw_array(4, *weight)] + ([draw_array(5, weight[0])] if with_bias else [])
-    both_ways(lambda *xs: F.conv2d(*xs, **options), *arrays)
+    equals_definition(lambda *xs: F.conv2d(*xs, **options), *arrays)
 
 
 @given(convolutions())
@@ -95,10 +73,10 @@ def test_convolution_skips_the_gradient_nobody_wants():
 def test_normalizations_equal_their_definition(N, groups, per_group, H, W):
     C = groups * per_group
     x, weight, bias = draw_array(0, N, C, H, W), draw_array(1, C), draw_array(2, C)
-    both_ways(lambda x, w, b: F.group_norm(x, groups, w, b), x, weight, bias)
-    both_ways(lambda x: F.layer_norm(x, (H, W)), x)
+    equals_definition(lambda x, w, b: F.group_norm(x, groups, w, b), x, weight, bias)
+    equals_definition(lambda x: F.layer_norm(x, (H, W)), x)
     if N:
-        both_ways(lambda x, w, b: F.batch_norm(x, w, b), x, weight, bias)
+        equals_definition(lambda x, w, b: F.batch_norm(x, w, b), x, weight, bias)
 
 
 def test_normalizations_equal_pytorch():
@@ -117,7 +95,7 @@ def test_normalizations_equal_pytorch():
 @given(st.integers(0, 4), st.integers(1, 5))
 def test_cross_entropy_equals_its_definition(N, K):
     targets = np.random.default_rng(7).integers(0, K, N)
-    both_ways(lambda x: F.cross_entropy(x, targets, reduction="none"), draw_array(0, N, K))
+    equals_definition(lambda x: F.cross_entropy(x, targets, reduction="none"), draw_array(0, N, K))
 
 
 def test_cross_entropy_is_finite_far_out_and_its_gradient_is_p_minus_y():
@@ -148,8 +126,8 @@ def poolings(draw):
 def test_pooling_equals_its_definition_and_pytorch(geometry, ties):
     shape, options = geometry
     x = draw_array(0, *shape).round() if ties else draw_array(0, *shape)
-    both_ways(lambda x: F.max_pool2d(x, **options), x)
-    both_ways(lambda x: F.avg_pool2d(x, **options), x)
+    equals_definition(lambda x: F.max_pool2d(x, **options), x)
+    equals_definition(lambda x: F.avg_pool2d(x, **options), x)
     torch = pytest.importorskip("torch")
     if shape[0]:
         for name in ("max_pool2d", "avg_pool2d"):
@@ -159,7 +137,7 @@ def test_pooling_equals_its_definition_and_pytorch(geometry, ties):
 
 @given(st.integers(0, 3), st.integers(0, 4))
 def test_gelu_equals_its_definition(N, D):
-    both_ways(F.gelu, 3 * draw_array(0, N, D))
+    equals_definition(F.gelu, 3 * draw_array(0, N, D))
 
 
 def test_gelu_in_float32_is_as_exact_as_float32():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_edu as tg
-from test_kernels import CLOSE, both_ways, draw_array
+from kernel_faces import CLOSE, draw_array, equals_definition
 from tinygrad_edu import Tensor, functional as F, nn
 from tinygrad_edu.kernels import attention
 from tinygrad_edu.testing import gradcheck
@@ -63,7 +63,7 @@ def test_attention_equals_its_definition(data, block, heads):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(attention._SCORES, "cpu", block[0])
         patch.setattr(attention, "_ROWS", block[1])
-        both_ways(with_bias(options), *drawn(shapes))
+        equals_definition(with_bias(options), *drawn(shapes))
 
 
 MASK = np.random.default_rng(0).random((3, 7, 5)) < 0.5

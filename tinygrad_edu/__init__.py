@@ -9,12 +9,14 @@
     models      floor 5   one paper a file
 """
 from .autograd import (Elementwise, Function, Kernel, detect_anomaly, enable_grad, grad, is_grad_enabled, no_grad,
-                       reference_only, set_grad_enabled)
+                       set_grad_enabled)
 from .backend import DeviceError, default_device, describe_devices, manual_seed, set_default_device
 from .creation import (arange, eye, full, linspace, ones, ones_like, rand, randint, randn, randperm, tensor, zeros,
                        zeros_like)
+from .faces import kernel_face, reference_only
 from .ops import *  # noqa: F401,F403  the functions listed in ops/__init__.py
 from .tensor import Tensor, as_tensor
+from .threads import set_threads
 from . import distributions, functional, nn, optim  # noqa: E402
 
 __version__ = "0.1.0"

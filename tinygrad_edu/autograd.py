@@ -20,7 +20,7 @@ import sys
 
 import numpy as np
 
-from . import backend
+from . import backend, faces
 from .tensor import Tensor
 
 _clock = itertools.count()      # births of nodes and writes into arrays are numbered by one clock
@@ -30,7 +30,6 @@ _anomaly = False
 _birth = operator.attrgetter("birth")
 _NUMBERS = (float, int)         # constants that any array takes as they are
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
-_reference_only = os.environ.get("TINYGRAD_EDU_REFERENCE", "0") not in ("", "0")
 
 
 # ---------------------------------------------------------------- an operation
@@ -50,7 +49,7 @@ class Function:
 
     def apply(self, *inputs):
         """Arrays in, array out. With a Tensor among the inputs: Tensor out, and one more node in the graph."""
-        if _reference_only and self.reference is not None:
+        if self.reference is not None and faces.current == "reference":
             return self.reference(*inputs)
 
         arrays, sources, kind, tracked, constants = [], [], None, False, False
@@ -166,7 +165,22 @@ class Kernel(Function):
     """A hand-written pair on arrays, and `reference`, the composition that defines it.
 
     `backward` may save whatever it likes. Its own derivative is never written: it is the reference's.
+
+    This class works on arrays. Other faces of the same kernel, plain loops or CUDA, are subclasses with another forward and
+    backward; the public function asks `face(x)` which class is to work on x.
     """
+    loops = cuda = None             # those subclasses, set in kernels/loops and kernels/cuda
+    worth_compiling = False         # of loops: compiled, are they at least 1.5 times as fast as the arrays?
+
+    @classmethod
+    def face(cls, x):
+        """The class that is to work on x, an array or Tensor: this one, or another face of it. See faces.py."""
+        data = x.data if isinstance(x, Tensor) else x
+        if not isinstance(data, np.ndarray):
+            return cls.cuda if cls.cuda is not None and faces.current == "compiled" and data.dtype == np.float32 else cls
+        if cls.loops is not None and data.dtype.itemsize >= 4 and faces.loops_wanted(cls.loops.worth_compiling):
+            return cls.loops
+        return cls
 
     def reference(self, *inputs):
         raise NotImplementedError(f"{self.name}: a Kernel needs a reference")
@@ -402,17 +416,6 @@ def enable_grad():
 
 def is_grad_enabled():
     return _grad_enabled
-
-
-@contextlib.contextmanager
-def reference_only(enabled=True):
-    """Inside the `with` block every kernel runs its definition, so the whole library steps through as formulas."""
-    global _reference_only
-    before, _reference_only = _reference_only, enabled
-    try:
-        yield
-    finally:
-        _reference_only = before
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ gives the same initial weights, the same shuffles and the same noise on both.
 """
 import ctypes
 import importlib.util
-import pathlib
 
 import numpy as np
 
@@ -165,20 +164,6 @@ def keep_freed_memory():
         return False
     M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
     return bool(mallopt(M_MMAP_THRESHOLD, 1 << 25) and mallopt(M_TRIM_THRESHOLD, 1 << 30))
-
-
-def set_blas_threads(count):
-    """Let NumPy's matrix products use `count` threads. False where NumPy does not come with OpenBLAS.
-
-    Lessons use one: for products as small as theirs two are no faster, and ten times as slow if another program is busy.
-    """
-    for path in pathlib.Path(np.__file__).parents[1].glob("numpy.libs/*openblas*"):
-        library = ctypes.CDLL(str(path))
-        for name in ("scipy_openblas_set_num_threads64_", "openblas_set_num_threads64_", "openblas_set_num_threads"):
-            if hasattr(library, name):
-                getattr(library, name)(count)
-                return True
-    return False
 
 
 keep_freed_memory()

@@ -3,6 +3,7 @@
 The kernels appear here too, so that `F.` is the one place to look: F.conv2d, F.layer_norm, F.cross_entropy.
 """
 from . import backend
+from .kernels import loops  # noqa: F401  the plain loops, further faces of the kernels
 from .kernels.attention import scaled_dot_product_attention
 from .kernels.convolution import conv1d, conv2d
 from .kernels.cross_entropy import cross_entropy, reduce

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tinygrad_edu import backend
+from tinygrad_edu import backend, threads
 
 COMPARISONS = {
     "<=": lambda value, bound: value <= bound,
@@ -119,7 +119,7 @@ class Lesson:
         self.claims = {}
 
         os.environ.setdefault("MPLBACKEND", "Agg")          # no window needed; a notebook has chosen its own by now
-        backend.set_blas_threads(1)
+        threads.set_blas_threads(1)
         backend.manual_seed(self.seed)
         try:
             backend.set_default_device(self.device)

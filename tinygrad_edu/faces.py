@@ -1,0 +1,91 @@
+"""Floor 0: which face of a kernel runs. The answers are the same, the way to them is not.
+
+    reference   the composition of primitives that defines it: formulas, differentiable to any order
+    arrays      NumPy or CuPy calls on whole arrays: the one to step through, and the default
+    loops       plain Python loops over single numbers, for tiny inputs: the algorithm with nothing hidden
+    compiled    the same loops compiled by numba (the extra `fast`), or on a GPU hand-written CUDA, wherever that is
+                measurably faster than the arrays; the default, and `arrays` where there is no numba
+
+`TINYGRAD_EDU_KERNELS=reference python ...` chooses for a process, `with kernel_face("loops"):` for a block.
+"""
+import contextlib
+import functools
+import importlib.util
+import os
+import types
+
+from .threads import thread_count
+
+FACES = ("reference", "arrays", "loops", "compiled")
+prange = range          # in a file of loops: a range whose turns do not depend on each other; numba's own once compiled
+
+# Sums may be regrouped, which is what lets a processor add eight numbers at once; NaN and infinity keep their meaning.
+_FAST_MATH = {"reassoc", "contract", "arcp", "nsz", "afn"}
+
+
+def has_numba():
+    """Is numba installed?"""
+    return importlib.util.find_spec("numba") is not None
+
+
+def checked(name):
+    """`name` if it is a face, and can be had."""
+    if name not in FACES:
+        raise ValueError(f"kernel face: got {name!r}, expected one of {', '.join(FACES)}")
+    return name
+
+
+def _first():
+    if os.environ.get("TINYGRAD_EDU_REFERENCE", "0") not in ("", "0"):
+        return "reference"
+    return checked(os.environ.get("TINYGRAD_EDU_KERNELS") or "compiled")
+
+
+current = _first()
+can_compile = has_numba()
+
+
+@contextlib.contextmanager
+def kernel_face(name):
+    """Inside the `with` block kernels run this face: "reference", "arrays", "loops" or "compiled".
+
+    A kernel without that face runs its arrays; so does "compiled" where numba is not installed.
+    """
+    global current
+    before, current = current, checked(name)
+    try:
+        yield
+    finally:
+        current = before
+
+
+def reference_only(enabled=True):
+    """Inside the `with` block every kernel runs its definition, so the whole library steps through as formulas."""
+    return kernel_face("reference" if enabled else "compiled")
+
+
+def loops_wanted(worth_compiling):
+    """Is a kernel to run its loops now? `worth_compiling`: compiled, they beat the arrays."""
+    return current == "loops" or (current == "compiled" and worth_compiling and can_compile)
+
+
+def compiled(function):
+    """`function`, a function of plain loops in which `prange` stands for range: compiled, or itself for the face "loops"."""
+    if current == "loops":
+        return function
+    import numba
+    numba.set_num_threads(min(thread_count(), numba.config.NUMBA_NUM_THREADS))
+    return _compile(function)
+
+
+@functools.cache
+def _compile(function):
+    """Compiled on the first call with each dtype, and kept on disk for the next process."""
+    import numba
+    names = dict(function.__globals__, prange=numba.prange)
+    for name, value in names.items():
+        if isinstance(value, types.FunctionType) and value.__module__ == function.__module__ and value is not function:
+            names[name] = numba.njit(fastmath=_FAST_MATH, error_model="numpy")(value)
+    copy = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__)
+    copy.__module__, copy.__qualname__ = function.__module__, function.__qualname__
+    return numba.njit(parallel=True, fastmath=_FAST_MATH, error_model="numpy", cache=True)(copy)

@@ -1,0 +1,130 @@
+"""Floor 0: work shared among threads. No other file of the library touches threads.
+
+NumPy lets go of Python's lock while it computes, so two threads that each work on half of a batch really run side by
+side. Handing work over costs about 0.1 ms, so only large arrays are shared. Meanwhile BLAS must use one thread a caller:
+its own threads and ours would fight for the same cores.
+
+How many threads: TINYGRAD_EDU_THREADS or OMP_NUM_THREADS if set, one for each rank of an MPI run, else the number of
+cores that this process may use.
+"""
+import concurrent.futures
+import contextlib
+import ctypes
+import functools
+import os
+import pathlib
+import threading
+
+import numpy as np
+
+_WORTH_SHARING = 1 << 18        # numbers passed over, about 0.2 ms; less is done faster alone
+_inside = threading.local()     # .busy: this thread is working on its part already
+_count = None
+
+
+def thread_count():
+    """How many threads share the work of a kernel."""
+    global _count
+    if _count is None:
+        _count = _first_count()
+    return _count
+
+
+def set_threads(count):
+    """Share work among `count` threads, at least 1."""
+    global _count
+    if count < 1:
+        raise ValueError(f"set_threads: got {count}, expected at least 1")
+    _count = int(count)
+
+
+def _first_count():
+    if any(int(os.environ.get(name) or 1) > 1 for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")):
+        return 1
+    for name in ("TINYGRAD_EDU_THREADS", "OMP_NUM_THREADS"):
+        if os.environ.get(name, "").isdigit():
+            return max(1, int(os.environ[name]))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_threads(work, array, numbers_each=1):
+    """[work(slice), ..] for slices that cut the first axis of `array` among the threads: the answers, in their order.
+
+    numbers_each: how many numbers the work passes over for each item of that axis, all passes together; it decides
+    whether sharing is worth it. Arrays on a GPU are never cut: `work` is called once, with all of it.
+    """
+    length = len(array)
+    count = min(thread_count(), length)
+    if count < 2 or length * numbers_each < _WORTH_SHARING or not isinstance(array, np.ndarray) or _busy():
+        return [work(slice(0, length))]
+
+    edges = [length * i // count for i in range(count + 1)]
+    first, *others = [slice(a, b) for a, b in zip(edges, edges[1:])]
+    with blas_threads(1):
+        futures = [_pool(count - 1).submit(_work_inside, work, part) for part in others]
+        try:
+            answers = [_work_inside(work, first)]
+        finally:
+            concurrent.futures.wait(futures)            # Ctrl-C too waits until nobody writes into the arrays any more
+        return answers + [future.result() for future in futures]
+
+
+def _work_inside(work, part):
+    _inside.busy = True
+    try:
+        return work(part)
+    finally:
+        _inside.busy = False
+
+
+def _busy():
+    return getattr(_inside, "busy", False)
+
+
+@functools.cache
+def _pool(count):
+    return concurrent.futures.ThreadPoolExecutor(count, thread_name_prefix="tinygrad_edu")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)       # threads do not survive a fork
+
+
+# ---------------------------------------------------------------- BLAS
+
+def set_blas_threads(count):
+    """Let NumPy's matrix products use `count` threads. False where NumPy does not come with OpenBLAS.
+
+    Lessons use one: for products as small as theirs two are no faster, and ten times as slow if another program is busy.
+    """
+    if _openblas() is None:
+        return False
+    set_count, _ = _openblas()
+    set_count(count)
+    return True
+
+
+@contextlib.contextmanager
+def blas_threads(count):
+    """Inside the `with` block NumPy's matrix products use `count` threads."""
+    if _openblas() is None:
+        yield
+        return
+    set_count, get_count = _openblas()
+    before = get_count()
+    set_count(count)
+    try:
+        yield
+    finally:
+        set_count(before)
+
+
+@functools.cache
+def _openblas():
+    """OpenBLAS's functions (set, get) for its number of threads, or None."""
+    for path in pathlib.Path(np.__file__).parents[1].glob("numpy.libs/*openblas*"):
+        library = ctypes.CDLL(str(path))
+        for prefix, suffix in (("scipy_openblas", "64_"), ("openblas", "64_"), ("openblas", "")):
+            if hasattr(library, f"{prefix}_set_num_threads{suffix}"):
+                return tuple(getattr(library, f"{prefix}_{verb}_num_threads{suffix}") for verb in ("set", "get"))
+    return None
