@@ -30,3 +30,10 @@ def nothing_leaks():
 def _state():
     return {"grad mode": autograd._grad_enabled, "kernel face": faces.current,
             "anomaly mode": autograd._anomaly, "default device": backend._device}
+
+
+@pytest.fixture
+def on_arrays():
+    """The kernels' own code, whatever face TINYGRAD_EDU_KERNELS chooses."""
+    with tg.kernel_face("arrays"):
+        yield

@@ -255,6 +255,7 @@ def test_the_double_backward_of_a_kernel_is_its_references():
     assert gs.item() == pytest.approx(9, rel=1e-14) and not gs.requires_grad        # linear in s, and x is a constant
 
 
+@pytest.mark.usefixtures("on_arrays")
 def test_reference_only_runs_the_definition():
     x, s = leaf([1.0, 2.0]), leaf(5.0)
     Cube.forwards = 0
@@ -269,7 +270,8 @@ def test_reference_only_runs_the_definition():
 def test_reference_only_by_environment():
     program = ("import numpy as np, tinygrad_edu as tg\nfrom tinygrad_edu import functional as F\n"
                "x = tg.ones(1, 1, 3, 3, requires_grad=True)\nprint(F.conv2d(x, x).creator.name)")
-    names = [subprocess.run([sys.executable, "-c", program], env=os.environ | {"TINYGRAD_EDU_REFERENCE": v}, check=True,
+    names = [subprocess.run([sys.executable, "-c", program], check=True,
+                            env=os.environ | {"TINYGRAD_EDU_KERNELS": "", "TINYGRAD_EDU_REFERENCE": v},
                             capture_output=True, text=True).stdout.strip() for v in ("0", "1")]
     assert names == ["Conv2d", "Add"]
 

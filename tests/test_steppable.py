@@ -10,6 +10,8 @@ import pytest
 import tinygrad_edu as tg
 from tinygrad_edu import autograd, functional as F
 
+pytestmark = pytest.mark.usefixtures("on_arrays")
+
 x = tg.tensor(np.arange(1.0, 7.0).reshape(2, 3), requires_grad=True)
 image, kernel = tg.ones(1, 2, 5, 5, requires_grad=True), tg.ones(3, 2, 3, 3, requires_grad=True)
 
