@@ -25,6 +25,7 @@ from .tensor import Tensor
 
 _clock = itertools.count()      # births of nodes and writes into arrays are numbered by one clock
 _writes = {}                    # id of a memory owner -> time of the last in-place write into it
+_last_write = -1                # the newest of those times
 _grad_enabled = True
 _anomaly = False
 _birth = operator.attrgetter("birth")
@@ -235,7 +236,7 @@ def run_backward(outputs, gradients, targets=None, retain_graph=False, create_gr
                 continue
             if node.retained is not None and targets is None:
                 _retain(node, gy)
-            if _writes:
+            if node.birth < _last_write:
                 _check_unchanged(node)
             gxs = node.differentiable_backward(gy) if create_graph else node.backward(gy)
             if type(gxs) is not tuple:
@@ -433,7 +434,8 @@ def detect_anomaly(enabled=True):
 
 def mark_written(array):
     """Tell the engine that `array` was changed in place: graphs that saved it before must not be walked any more."""
-    _writes[id(_owner(array))] = next(_clock)
+    global _last_write
+    _writes[id(_owner(array))] = _last_write = next(_clock)
 
 
 def _owner(array):
