@@ -8,7 +8,8 @@ import tokenize
 
 from tinygrad_edu.lesson import json_text, show, write_atomically
 
-ENGINE = ("backend.py", "autograd.py", "tensor.py", "ops", "kernels", "functional.py", "testing")    # floors 0 to 3
+ENGINE = ("backend.py", "faces.py", "threads.py", "autograd.py", "tensor.py",            # floors 0 to 3
+          "ops", "kernels", "functional.py", "testing")
 PER_SEED = ("value", "bound", "baseline", "oracle", "met")
 
 
@@ -121,23 +122,39 @@ def engine_size(root):
     return f"{sum(map(code_lines, texts)):,} lines of code ({every:,} with docstrings, comments and blank lines)"
 
 
-def function_classes(root, folder):
-    """(name, docstring's first line, path, line) of every Function in tinygrad_edu/`folder`, found by reading it."""
+def function_classes(root, folder, any_base=False):
+    """(name, docstring's first line, path, line, methods) of every Function in tinygrad_edu/`folder`, found by reading it.
+
+    any_base: every class of the folder, also those whose base stands elsewhere.
+    """
     known, found = {"Function", "Elementwise", "Kernel"}, []
     for path in sorted((root / "tinygrad_edu" / folder).glob("*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef) and known & {ast.unparse(base).split(".")[-1] for base in node.bases}:
+            if not isinstance(node, ast.ClassDef):
+                continue
+            if any_base or known & {ast.unparse(base).split(".")[-1] for base in node.bases}:
                 known.add(node.name)
                 first = (ast.get_docstring(node) or "").partition("\n")[0]
-                found.append((node.name, first, path.relative_to(root).as_posix(), node.lineno))
+                methods = {item.name for item in node.body if isinstance(item, ast.FunctionDef)}
+                found.append((node.name, first, path.relative_to(root).as_posix(), node.lineno, methods))
     return found
 
 
-def function_table(root, folder, heading):
-    """A Markdown table of the Functions in one folder, each with a link to its line."""
-    rows = [f"| {heading} | |", "|---|---|"]
-    rows += [f"| [{name}]({path}#L{line}) | {escape(first)} |" for name, first, path, line
-             in function_classes(root, folder)]
+def primitive_table(root):
+    """A Markdown table of the primitives, each with a link to its line."""
+    rows = [f"| [{name}]({path}#L{line}) | {escape(first)} |" for name, first, path, line, _ in function_classes(root, "ops")]
+    return "\n".join(["| Primitive | |", "|---|---|", *rows])
+
+
+def kernel_table(root):
+    """The same of the kernels, those with a definition of their own, and links to their further faces."""
+    others = {(name, folder): f"[{folder}]({path}#L{line})" for folder in ("loops", "cuda")
+              for name, _, path, line, _ in function_classes(root, f"kernels/{folder}", any_base=True)}
+    rows = ["| Kernel | | Further faces |", "|---|---|---|"]
+    for name, first, path, line, methods in function_classes(root, "kernels"):
+        if "reference" in methods:
+            faces = ", ".join(others[name, folder] for folder in ("loops", "cuda") if (name, folder) in others)
+            rows.append(f"| [{name}]({path}#L{line}) | {escape(first)} | {faces} |")
     return "\n".join(rows)
 
 
@@ -153,8 +170,8 @@ def readme_text(folder):
     text, root = require_readme(folder).read_text(encoding="utf-8"), folder.parent
     parts = {
         "size": engine_size(root),
-        "primitives": "\n" + function_table(root, "ops", "Primitive") + "\n",
-        "kernels": "\n" + function_table(root, "kernels", "Kernel") + "\n",
+        "primitives": "\n" + primitive_table(root) + "\n",
+        "kernels": "\n" + kernel_table(root) + "\n",
         "lessons": "\n" + lesson_table(folder) + "\n",
     }
     for name, part in parts.items():

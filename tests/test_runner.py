@@ -171,9 +171,19 @@ def test_functions_are_found_through_their_bases(tmp_path):
     ops.mkdir(parents=True)
     (ops / "a.py").write_text('class Abs(Elementwise):\n    """y = |x|\n\n    more"""\n\nclass Helper:\n    pass\n')
     (ops / "b.py").write_text('import a\n\nclass Deep(a.Abs):\n    """y = x_1 * x_2"""\n')
-    table = report.function_table(tmp_path, "ops", "Primitive").splitlines()
+    table = report.primitive_table(tmp_path).splitlines()
     assert table[2:] == [r"| [Abs](tinygrad_edu/ops/a.py#L1) | y = \|x\| |",
                          r"| [Deep](tinygrad_edu/ops/b.py#L3) | y = x\_1 \* x\_2 |"]
+
+
+def test_kernels_are_listed_with_their_faces(tmp_path):
+    kernels = tmp_path / "tinygrad_edu" / "kernels"
+    (kernels / "loops").mkdir(parents=True)
+    (kernels / "a.py").write_text('class Base(Kernel):\n    pass\n\nclass Norm(Base):\n    """y = x"""\n'
+                                  '    def reference(self, x):\n        return x\n')
+    (kernels / "loops" / "a.py").write_text('class Norm(a.Norm):\n    pass\n')
+    assert report.kernel_table(tmp_path).splitlines()[2:] == [
+        "| [Norm](tinygrad_edu/kernels/a.py#L4) | y = x | [loops](tinygrad_edu/kernels/loops/a.py#L1) |"]
 
 
 # ---------------------------------------------------------------- packaging
