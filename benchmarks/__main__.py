@@ -1,16 +1,17 @@
-"""python -m benchmarks [NAME ...]: time the workloads named, or all, beside PyTorch; print and keep the numbers.
+"""python -m benchmarks [NAME ...]: time the workloads named, or all, beside PyTorch and other NumPy frameworks.
 
-    python -m benchmarks                      every workload, about four minutes
+    python -m benchmarks                      every workload, about six minutes
     python -m benchmarks gelu lstm            two of them
-    python -m benchmarks --kernel layer_norm  a kernel against the composition that defines it
-    python -m benchmarks table                write the table of benchmarks/README.md from the newest complete run
+    python -m benchmarks --kernel layer_norm  a kernel's faces and the composition that defines it
+    python -m benchmarks growth               how cost grows with batch, length, side, depth and width
+    python -m benchmarks overhead             the price of one operation on a 4 x 4 matrix
+    python -m benchmarks table                write the tables of benchmarks/README.md from the newest complete runs
 
 Only ratios are worth comparing: the times belong to this machine and this minute.
 """
 import argparse
 import datetime
 import json
-import math
 import os
 import platform
 import subprocess
@@ -18,43 +19,59 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
+from . import growth, overhead, peers, report
 from .workloads import WORKLOADS
 
 FOLDER = Path(__file__).resolve().parent
-BEGIN, END = "<!-- table:begin -->", "<!-- table:end -->"
-_THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")      # read once, on import
+_COMMANDS = ("growth", "overhead", "table")
+_THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "NPROC")
 
 
 def main():
     arguments = parse()
     if arguments.names == ["table"]:
-        path, readme = newest(), FOLDER / "README.md"
-        write(readme, with_table(readme.read_text(encoding="utf-8"), path))
-        print(f"benchmarks/README.md, from {path.name}")
+        readme = FOLDER / "README.md"
+        write(readme, report.with_tables(readme.read_text(encoding="utf-8"), FOLDER))
+        print("benchmarks/README.md is written")
         return
 
-    names = [arguments.kernel] if arguments.kernel else arguments.names or list(WORKLOADS)
-    rows = [run_alone(name, arguments.rounds, arguments.threads, bool(arguments.kernel))
-            for name in tqdm(names, disable=None)]
-    print("\n".join(table(rows)))
+    which, lines, rows = run(arguments)
+    print("\n".join(lines))
     if not arguments.kernel:
-        print(f"\n{keep(names, rows, arguments)}")
+        print(f"\n{keep(which, rows, arguments)}")
+
+
+def run(arguments):
+    """(name of the run, lines to print, rows of numbers)"""
+    numbers = (arguments.rounds, arguments.threads)
+    if arguments.names == ["growth"]:
+        rows = [run_alone("growth", sweep, *numbers) for sweep in tqdm(growth.SWEEPS, disable=None)]
+        return "growth", report.growth(rows), rows
+    if arguments.names == ["overhead"]:
+        rows = [run_alone("overhead", operation, *numbers) for operation in tqdm(overhead.OPERATIONS, disable=None)]
+        return "overhead", report.overhead(rows), rows
+
+    kernel = ["--kernel"] if arguments.kernel else []
+    names = [arguments.kernel] if kernel else arguments.names or list(WORKLOADS)
+    rows = [run_alone("measure", name, *numbers, *kernel) for name in tqdm(names, disable=None)]
+    which = "all" if names == list(WORKLOADS) else "_".join(names)
+    return which, [*report.ratios(rows), "", *report.times(rows)], rows
 
 
 def parse():
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Time the library beside PyTorch.",
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Time the library beside others.",
                                      epilog="workloads: " + " ".join(WORKLOADS))
-    parser.add_argument("names", nargs="*", metavar="NAME", help="workloads; all if none is named; or `table`")
-    parser.add_argument("--kernel", metavar="NAME", help="compare the workload with its kernels' definitions too")
+    parser.add_argument("names", nargs="*", metavar="NAME",
+                        help="workloads; all if none is named; or one of `growth`, `overhead`, `table`")
+    parser.add_argument("--kernel", metavar="NAME", help="compare the faces of the kernels in one workload")
     parser.add_argument("--threads", type=int, default=2, help="of each library (default 2)")
-    parser.add_argument("--rounds", type=int, default=7, help="turns of each (default 7)")
+    parser.add_argument("--rounds", type=int, default=12, help="turns of each (default 12; other frameworks, a third)")
     arguments = parser.parse_args()
     unknown = [n for n in arguments.names + [arguments.kernel] if n not in WORKLOADS and n is not None]
-    if unknown and arguments.names != ["table"]:
-        parser.error(f"got {' '.join(unknown)}, expected some of {' '.join(WORKLOADS)}")
+    if unknown and not (len(arguments.names) == 1 and arguments.names[0] in _COMMANDS):
+        parser.error(f"got {' '.join(unknown)}, expected some of {' '.join(WORKLOADS)}, or one of {' '.join(_COMMANDS)}")
     if arguments.kernel and arguments.names:
         parser.error("--kernel NAME stands alone")
     if min(arguments.threads, arguments.rounds) < 1:
@@ -62,9 +79,9 @@ def parse():
     return arguments
 
 
-def run_alone(name, rounds, threads, kernel=False):
-    """The numbers of one workload, measured in a fresh process with a fixed number of threads."""
-    command = [sys.executable, "-m", "benchmarks.measure", name, str(rounds), str(threads)] + ["--kernel"] * kernel
+def run_alone(module, name, rounds, threads, *options):
+    """The row that benchmarks.MODULE measures in a fresh process with a fixed number of threads."""
+    command = [sys.executable, "-m", f"benchmarks.{module}", name, str(rounds), str(threads), *options]
     environment = os.environ | dict.fromkeys(_THREAD_SETTINGS, str(threads))
     done = subprocess.run(command, cwd=FOLDER.parent, env=environment, capture_output=True, text=True)
     if done.returncode:
@@ -72,65 +89,17 @@ def run_alone(name, rounds, threads, kernel=False):
     return next(json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
 
 
-# ---------------------------------------------------------------- the table
-
-def table(rows):
-    """The lines of a Markdown table: times, ratio, spread and peak memory, and the geometric mean of the ratios."""
-    others = [who for who in ("reference", "torch") if any(f"ratio_to_{who}" in row for row in rows)]
-    who = ["ours", *others]
-    heads = ["workload", *(f"{w} ms" for w in who), *(f"ours / {w}" for w in others), *(f"{w} MB" for w in who)]
-    lines = [[row["name"], *(f"{row[f'{w}_ms']:.3g}" for w in who), *(_ratio(row, w) for w in others),
-              *(f"{row[f'{w}_mb']:.2f}" for w in who)] for row in rows]
-    if others and len(rows) > 1:
-        means = [f"**{geometric_mean(row[f'ratio_to_{w}'] for row in rows):.2f}**" for w in others]
-        lines.append(["**geometric mean**", *[""] * len(who), *means, *[""] * len(who)])
-
-    widths = [max(map(len, column)) for column in zip(heads, *lines)]
-    rule = ["-" * widths[0], *("-" * (w - 1) + ":" for w in widths[1:])]
-    return [f"| {' | '.join([first.ljust(widths[0]), *map(str.rjust, others, widths[1:])])} |"
-            for first, *others in (heads, rule, *lines)]
-
-
-def _ratio(row, other):
-    """The ratio; where the rounds disagree by more than a fifth, by how much."""
-    spread = row[f"spread_to_{other}"]
-    return (f"(spread {spread:.0%}) " if spread > 0.2 else "") + f"{row[f'ratio_to_{other}']:.2f}"
-
-
-def geometric_mean(values):
-    logs = [math.log(v) for v in values]
-    return math.exp(sum(logs) / len(logs))
-
-
-def with_table(text, path):
-    """`text` with the table of the run in `path` between the two markers."""
-    run = json.loads(path.read_text(encoding="utf-8"))
-    machine = ", ".join(f"{name} {value}" for name, value in run["machine"].items() if name != "system")
-    facts = f"{run['date'][:10]}, threads: {run['threads']}, rounds: {run['rounds']}; {machine}."
-    before, rest = text.split(BEGIN)
-    return "\n".join([before + BEGIN, *table(run["rows"]), "", facts, END + rest.split(END)[1]])
-
-
 # ---------------------------------------------------------------- the results
 
-def keep(names, rows, arguments):
-    """benchmarks/results/DATE_all.json, or DATE_NAMES.json for some of the workloads; returns its path."""
+def keep(which, rows, arguments):
+    """benchmarks/results/DATE_WHICH.json: "all", "growth", "overhead", or the names of some workloads; its path."""
     now = datetime.datetime.now()
     record = dict(date=now.isoformat(timespec="seconds"), threads=arguments.threads, rounds=arguments.rounds,
                   machine=machine(), rows=rows)
-    which = "all" if names == list(WORKLOADS) else "_".join(names)
     path = FOLDER / "results" / f"{now.date()}_{which}.json"
     path.parent.mkdir(exist_ok=True)
     write(path, json.dumps(record, indent=1) + "\n")
     return path
-
-
-def newest():
-    """The newest run of all workloads."""
-    paths = sorted((FOLDER / "results").glob("*_all.json"))
-    if not paths:
-        raise SystemExit("table: found no benchmarks/results/DATE_all.json; `python -m benchmarks` writes it")
-    return paths[-1]
 
 
 def write(path, text):
@@ -142,12 +111,16 @@ def write(path, text):
 
 def machine():
     """What the numbers depend on."""
-    try:
-        torch = metadata.version("torch")
-    except metadata.PackageNotFoundError:
-        torch = "not installed"
+    versions = {name: version(name) for name in ("numpy", "torch", "numba")} | peers.versions()
     return dict(processor=processor(), cores=os.cpu_count(), system=platform.platform(),
-                python=platform.python_version(), numpy=np.__version__, torch=torch)
+                python=platform.python_version(), **versions)
+
+
+def version(name):
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def processor():

@@ -1,7 +1,7 @@
 """Fair timing of one workload in a process of its own: `python -m benchmarks.measure NAME ROUNDS THREADS [--kernel]`.
 
-The contestants take turns, so that a busy moment of the machine hits all of them, and only their ratio is believed.
-Prints one line of JSON, for `python -m benchmarks` to read.
+The contestants take short turns, so that a busy moment of the machine hits all of them, and only their ratios are
+believed. Prints one line of JSON, for `python -m benchmarks` to read.
 """
 import gc
 import json
@@ -15,23 +15,48 @@ import tracemalloc
 import numpy as np
 
 import tinygrad_edu as tg
+from tinygrad_edu import faces
 
+from . import peers
 from .workloads import WORKLOADS
 
-_TURN = 0.1         # seconds of work before the other's turn, but at least three calls
+_TURN = 0.06        # seconds of work before the next one's turn, but at least one call
 _REST = 0.03        # seconds between turns, in which the threads of the one before stop waiting for work
+_SELDOM = 3         # peers take part in every third round only: how far ahead we are needs fewer digits
 
 
 def main():
     name, rounds, threads, *kernel = sys.argv[1:]
-    torch = load_torch(int(threads))
-    workload = WORKLOADS[name]
-    contestants = {"ours": workload.build(tg, **workload.sizes)}
-    if kernel:
-        contestants["reference"] = definition(workload.build(tg, **workload.sizes))
-    if torch:
-        contestants["torch"] = workload.build(torch, **workload.sizes)
+    contestants = build(name, int(threads), bool(kernel))
     print(json.dumps(dict(name=name, **measure(contestants, int(rounds)))))
+
+
+def build(name, threads, kernel=False, tiny=False):
+    """{name: run}: our faces, torch and the peers, or with `kernel` our faces with the definition and torch."""
+    tg.set_threads(threads)
+    torch, workload = load_torch(threads), WORKLOADS[name]
+    sizes = workload.tiny if tiny else workload.sizes
+    contestants = {face: on_face(face, workload.build(tg, **sizes)) for face in our_faces()}
+    if kernel:
+        contestants["reference"] = on_face("reference", workload.build(tg, **sizes))
+    if torch:
+        contestants["torch"] = workload.build(torch, **sizes)
+    if not kernel:
+        contestants |= {who: run for who in peers.PEERS if (run := peers.build(who, workload, sizes))}
+    return contestants
+
+
+def our_faces():
+    """"loops" are for tiny inputs, and "reference" is another question."""
+    return ["arrays", "compiled"] if faces.has_numba() else ["arrays"]
+
+
+def on_face(face, run):
+    """`run`, in which every kernel runs its `face`."""
+    def run_on_face():
+        with tg.kernel_face(face):
+            return run()
+    return run_on_face
 
 
 def load_torch(threads):
@@ -44,76 +69,81 @@ def load_torch(threads):
     return torch
 
 
-def definition(run):
-    """`run`, in which every kernel runs the composition that defines it."""
-    def run_reference():
-        with tg.reference_only():
-            return run()
-    return run_reference
-
-
 # ---------------------------------------------------------------- what is measured
 
 def measure(contestants, rounds):
-    """Milliseconds and peak MB of each, and the ratios of ours to the others with their spread over the rounds."""
-    compare_values(contestants)
+    """{"ms", "mb": {who: number}, "ratios": {"ours/theirs": [median over the rounds, spread]}}
+
+    spread: how far the quartiles of the rounds lie apart, as a part of the median.
+    """
+    compare_values(contestants, steps=2)        # and compile, and fill the caches
     seconds = take_turns(contestants, rounds)
-    result = {f"{who}_ms": round(statistics.median(times) * 1e3, 4) for who, times in seconds.items()}
-    result |= {f"{who}_mb": round(peak_bytes(who, run) / 1e6, 3) for who, run in contestants.items()}
-
-    for other in contestants.keys() - {"ours"}:
-        ratios = [ours / theirs for ours, theirs in zip(seconds["ours"], seconds[other])]
-        middle = statistics.median(ratios)
-        result[f"ratio_to_{other}"] = round(middle, 3)
-        result[f"spread_to_{other}"] = round((max(ratios) - min(ratios)) / middle, 3)
-    return result
+    ours, others = [w for w in contestants if w in faces.FACES], [w for w in contestants if w != "arrays"]
+    pairs = [(a, b) for a in ours for b in others if a != b and a != "reference" and b != "compiled"]
+    return dict(
+        ms={who: round(statistics.median(times.values()) * 1e3, 4) for who, times in seconds.items()},
+        mb={who: round(peak_bytes(who, run) / 1e6, 3) for who, run in contestants.items() if who not in peers.PEERS},
+        ratios={f"{a}/{b}": middle_and_spread(seconds[a], seconds[b]) for a, b in pairs})
 
 
-def compare_values(contestants):
-    """All compute the same: values and gradients of the first run, values of the next two, after the optimizer.
+def middle_and_spread(ours, theirs):
+    """Of the ratios of two {round: seconds}, in the rounds that both took part in."""
+    ratios = [ours[i] / theirs[i] for i in ours.keys() & theirs.keys()]
+    low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+    return [round(float(middle), 3), round(float((high - low) / middle), 3)]
+
+
+def compare_values(contestants, steps=3):
+    """All compute the same: values and gradients of the first run, values of the next ones, after the optimizer.
 
     To 1e-3 of each number plus 1e-4 of the largest in its array, or 1e-6 of the largest of all, for some gradients are
     nothing but rounding.
     """
-    for step in range(3):
-        answers = {who: [to_numpy(x) for x in run()][: 1 if step else None] for who, run in contestants.items()}
+    first, *_ = contestants
+    for step in range(steps):
+        answers = {who: [to_numpy(x) for x in run()[: 1 if step else None]] for who, run in contestants.items()}
         for who, theirs in answers.items():
             largest = max(np.abs(b).max(initial=0.0) for b in theirs)
-            for i, (a, b) in enumerate(zip(answers["ours"], theirs, strict=True)):
+            for i, (a, b) in enumerate(zip(answers[first], theirs, strict=True)):
                 slack = max(1e-4 * np.abs(b).max(initial=0.0), 1e-6 * largest)
                 if a.shape != b.shape or not (np.abs(a - b) <= slack + 1e-3 * np.abs(b)).all():
-                    raise ValueError(f"result {i} of run {step}: ours, {a.shape} {a.ravel()[:3]}.., "
+                    raise ValueError(f"result {i} of run {step}: {first}, {a.shape} {a.ravel()[:3]}.., "
                                      f"is not {who}'s, {b.shape} {b.ravel()[:3]}..")
 
 
 def to_numpy(x):
-    return np.array(x.detach().numpy())
+    """Of a tensor, a peer's array, or a function that puts the array together."""
+    x = x() if callable(x) else x
+    return np.array(x.detach().numpy() if hasattr(x, "detach") else x)
 
 
 def take_turns(contestants, rounds, turn=_TURN):
-    """{name: [median seconds of one call in each round]}"""
-    times = {who: [] for who in contestants}
+    """{name: {round: median seconds of one call}}. Every round another contestant begins."""
+    times = {who: {} for who in contestants}
     gc.collect()
+    gc.freeze()
     gc.disable()
     try:
-        for _ in range(rounds):
-            for who, run in contestants.items():
+        for i in range(rounds):
+            names = [who for who in contestants if who not in peers.PEERS or i % _SELDOM == 0]
+            for who in names[i % len(names):] + names[:i % len(names)]:
+                gc.collect()
                 time.sleep(_REST)
-                run()
-                times[who].append(statistics.median(calls(run, turn)))
+                times[who][i] = statistics.median(calls(contestants[who], turn))
     finally:
         gc.enable()
+        gc.unfreeze()
     return times
 
 
 def calls(run, turn):
-    """Seconds of each of as many calls as fit into `turn` seconds, three at least."""
+    """Seconds of each of as many calls as fit into `turn` seconds; with three or more, the first only warms up."""
     durations, end = [], time.perf_counter() + turn
-    while len(durations) < 3 or time.perf_counter() < end:
+    while not durations or time.perf_counter() < end:
         start = time.perf_counter()
         run()
         durations.append(time.perf_counter() - start)
-    return durations
+    return durations[1:] if len(durations) > 2 else durations
 
 
 # ---------------------------------------------------------------- memory

@@ -1,20 +1,31 @@
-"""The networks of the workloads, each as one text for both libraries: `lib` is tinygrad_edu or torch.
+"""The networks of the workloads, each as one text for all libraries: `lib` is tinygrad_edu, torch or a peer.
 
-Only the U-Net has two: ours is the library's own, and its equal in PyTorch stands here.
+Only the U-Net has two: ours is the library's own, and its equal for the others stands here.
 """
 import math
+
+import numpy as np
 
 import tinygrad_edu as tg
 from tinygrad_edu.models.generative.unet import UNet
 
 
+def is_torch(lib):
+    return lib.__name__ == "torch"
+
+
+def is_peer(lib):
+    """A Library of benchmarks/peers, which takes its gradients in its own way."""
+    return hasattr(lib, "both_ways")
+
+
 def functional(lib):
-    """F of either library."""
-    return lib.functional if lib is tg else lib.nn.functional
+    """F of any library."""
+    return lib.nn.functional if is_torch(lib) else lib.functional
 
 
 def equal_weights(lib, make):
-    """make(lib), with the weights that ours draws from seed 0; names and shapes are the same in both."""
+    """make(lib), with the weights that ours draws from seed 0; names and shapes are the same in all."""
     tg.manual_seed(0)
     model = make(tg)
     if lib is tg:
@@ -55,7 +66,7 @@ def lenet(lib, channels=(16, 32), size=28):
 def gpt(lib, layers, width, heads, length, vocabulary):
     """A decoder-only Transformer, normalized before each half of a block: ids (N, T) -> logits (N, T, vocabulary)."""
     nn, F = lib.nn, functional(lib)
-    causal, everywhere = {"causal" if lib is tg else "is_causal": True}, lib.arange(length)
+    causal, everywhere = {"is_causal" if is_torch(lib) else "causal": True}, lib.arange(length)
 
     class Block(nn.Module):
         def __init__(self):
@@ -87,14 +98,12 @@ def gpt(lib, layers, width, heads, length, vocabulary):
 # ---------------------------------------------------------------- the denoiser
 
 def unet(lib, widths):
-    return UNet(widths=widths) if lib is tg else torch_unet(widths)
+    return UNet(widths=widths) if lib is tg else equal_unet(lib, widths)
 
 
-def torch_unet(widths):
-    """The U-Net of tinygrad_edu.models.generative.unet in PyTorch, with its names."""
-    import torch
-    from torch import nn
-    from torch.nn import functional as F
+def equal_unet(lib, widths):
+    """The U-Net of tinygrad_edu.models.generative.unet for the other libraries, with its names."""
+    nn, F = lib.nn, functional(lib)
 
     class ResidualBlock(nn.Module):
         def __init__(self, channels, out_channels, time_features):
@@ -109,7 +118,7 @@ def torch_unet(widths):
             h = self.conv1(F.silu(self.norm1(x))) + self.time(time)[:, :, None, None]
             return self.conv2(F.silu(self.norm2(h))) + (x if self.shortcut is None else self.shortcut(x))
 
-    class TorchUNet(nn.Module):
+    class EqualUNet(nn.Module):
         def __init__(self):
             super().__init__()
             features = 4 * widths[0]
@@ -121,18 +130,18 @@ def torch_unet(widths):
             self.up = nn.ModuleList(ResidualBlock(i + o, o, features) for i, o in zip(widths[:0:-1], widths[-2::-1]))
             self.norm, self.leave = nn.GroupNorm(4, widths[0]), nn.Conv2d(widths[0], 1, 3, padding=1)
             half = widths[0] // 2
-            self.frequencies = torch.exp(torch.arange(half) * (-math.log(1000.0) / (half - 1)))
+            self.frequencies = np.exp(np.arange(half, dtype="float32") * (-math.log(1000.0) / (half - 1)))
 
         def forward(self, x, t):
-            angle = t[:, None] * self.frequencies
-            time = self.time(torch.cat([torch.sin(angle), torch.cos(angle)], dim=1))
+            angle = t[:, None] * lib.tensor(self.frequencies)
+            time = self.time(lib.cat([lib.sin(angle), lib.cos(angle)], dim=1))
             h, across = self.down[0](self.enter(x), time), []
             for block in self.down[1:]:
                 across.append(h)
                 h = block(F.avg_pool2d(h, 2), time)
             h = self.middle(h, time)
             for block in self.up:
-                h = block(torch.cat([F.interpolate(h, scale_factor=2), across.pop()], dim=1), time)
+                h = block(lib.cat([F.interpolate(h, scale_factor=2), across.pop()], dim=1), time)
             return self.leave(F.silu(self.norm(h)))
 
-    return TorchUNet()
+    return EqualUNet()

@@ -1,17 +1,15 @@
-"""The workloads: what is timed. Each is one text for both libraries, since ours has PyTorch's names.
+"""The workloads: what is timed. Each is one text for all libraries, since ours has PyTorch's names.
 
-`build(lib, **sizes)`, lib being tinygrad_edu or torch, prepares everything and returns a function `run` without
-arguments: one forward and backward pass, or one training step with Adam. `run()` returns what it computed, value first,
-so that the two can be compared before they are timed. All numbers are drawn from seed 0, float32.
+`build(lib, **sizes)`, lib being tinygrad_edu, torch or a peer's Library, prepares everything and returns a function `run`
+without arguments: one forward and backward pass, or one training step with Adam. `run()` returns what it computed, value
+first, so that all can be compared before they are timed. All numbers are drawn from fixed seeds, float32.
 """
 from typing import Callable, NamedTuple
 
 import numpy as np
 
-import tinygrad_edu as tg
-
 from . import models
-from .models import equal_weights, functional
+from .models import equal_weights, functional, is_peer, is_torch
 
 _ONE_LAYER = (True, 1, 0.0, True, False, False)     # biases, layers, dropout, training, both ways, batch first
 
@@ -26,6 +24,8 @@ class Workload(NamedTuple):
 
 def both_ways(lib, function, *arrays):
     """function(*tensors) forward, and backward from a fixed random gradient."""
+    if is_peer(lib):
+        return lib.both_ways(function, *arrays)
     xs = [lib.tensor(a, requires_grad=True) for a in arrays]
     gy = lib.tensor(normal(*function(*xs).shape, seed=1))
 
@@ -41,6 +41,8 @@ def both_ways(lib, function, *arrays):
 
 def training(lib, model, loss_of):
     """One step of Adam on loss_of(model)."""
+    if is_peer(lib):
+        return lib.training(model, loss_of)
     optimizer = lib.optim.Adam(model.parameters(), lr=1e-4)
 
     def run():
@@ -87,8 +89,8 @@ def lstm(lib, batch, length, features, width):
     """All hidden states of a sequence; PyTorch's second bias is zero and gets no gradient."""
     arrays = several((length, batch, features), (4 * width, features), (4 * width, width), (4 * width,))
     h, c, zero = (lib.tensor(np.zeros(shape, "float32")) for shape in ((batch, width), (batch, width), 4 * width))
-    if lib is tg:
-        return both_ways(lib, lambda x, w, u, b: tg.functional.lstm(x, h, c, w, u, b)[0], *arrays)
+    if not is_torch(lib):
+        return both_ways(lib, lambda x, w, u, b: lib.functional.lstm(x, h, c, w, u, b)[0], *arrays)
     return both_ways(lib, lambda x, w, u, b: lib.lstm(x, (h[None], c[None]), [w, u, b, zero], *_ONE_LAYER)[0], *arrays)
 
 
@@ -96,14 +98,14 @@ def gru(lib, batch, length, features, width):
     """All hidden states of a sequence; b is the bias of the input, d that of the hidden state."""
     arrays = several((length, batch, features), (3 * width, features), (3 * width, width), (3 * width,), (3 * width,))
     h = lib.tensor(np.zeros((batch, width), "float32"))
-    if lib is tg:
-        return both_ways(lib, lambda x, w, u, b, d: tg.functional.gru(x, h, w, u, b, d)[0], *arrays)
+    if not is_torch(lib):
+        return both_ways(lib, lambda x, w, u, b, d: lib.functional.gru(x, h, w, u, b, d)[0], *arrays)
     return both_ways(lib, lambda x, w, u, b, d: lib.gru(x, h[None], [w, u, b, d], *_ONE_LAYER)[0], *arrays)
 
 
 def attention(lib, shape):
     F = functional(lib)
-    causal = {"causal" if lib is tg else "is_causal": True}
+    causal = {"is_causal" if is_torch(lib) else "causal": True}
     arrays = (normal(*shape, seed=i) for i in range(3))
     return both_ways(lib, lambda *xs: F.scaled_dot_product_attention(*xs, **causal), *arrays)
 
@@ -116,7 +118,7 @@ def layer_norm(lib, rows, features):
 def batch_norm(lib, shape):
     """With the statistics of the batch."""
     F, arrays = functional(lib), several(shape, shape[1:2], shape[1:2])
-    if lib is tg:
+    if not is_torch(lib):
         return both_ways(lib, F.batch_norm, *arrays)
     return both_ways(lib, lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True), *arrays)
 
@@ -149,17 +151,22 @@ def embedding(lib, words, features, count):
 
 def adam(lib, layers, width):
     """One step on given gradients: `layers` matrices and biases."""
-    shapes = [shape for _ in range(layers) for shape in ((width, width), (width,))]
-    parameters = [lib.tensor(normal(*shape, seed=i), requires_grad=True) for i, shape in enumerate(shapes)]
-    for i, p in enumerate(parameters):
-        p.grad = lib.tensor(normal(*p.shape, seed=100 + i))
-    optimizer = lib.optim.Adam(parameters, lr=1e-3)
+    Adam, (arrays, gradients) = lib.optim.Adam, parameters_and_gradients(layers, width)
+    parameters = [lib.tensor(a, requires_grad=True) for a in arrays]
+    for p, g in zip(parameters, gradients):
+        p.grad = lib.tensor(g)
+    optimizer = Adam(parameters, lr=1e-3)
 
     def run():
         optimizer.step()
         return parameters
 
     return run
+
+
+def parameters_and_gradients(layers, width):
+    shapes = [shape for _ in range(layers) for shape in ((width, width), (width,))]
+    return [[normal(*shape, seed=seed + i) for i, shape in enumerate(shapes)] for seed in (0, 100)]
 
 
 # ---------------------------------------------------------------- training steps
