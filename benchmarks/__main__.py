@@ -67,7 +67,7 @@ def parse():
                         help="workloads; all if none is named; or one of `growth`, `overhead`, `table`")
     parser.add_argument("--kernel", metavar="NAME", help="compare the faces of the kernels in one workload")
     parser.add_argument("--threads", type=int, default=2, help="of each library (default 2)")
-    parser.add_argument("--rounds", type=int, default=12, help="turns of each (default 12; other frameworks, a third)")
+    parser.add_argument("--rounds", type=int, default=9, help="turns of each (default 9; of other frameworks a third)")
     arguments = parser.parse_args()
     unknown = [n for n in arguments.names + [arguments.kernel] if n not in WORKLOADS and n is not None]
     if unknown and not (len(arguments.names) == 1 and arguments.names[0] in _COMMANDS):

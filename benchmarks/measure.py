@@ -5,6 +5,7 @@ believed. Prints one line of JSON, for `python -m benchmarks` to read.
 """
 import gc
 import json
+import math
 import os
 import statistics
 import sys
@@ -21,7 +22,7 @@ from . import peers
 from .workloads import WORKLOADS
 
 _TURN = 0.06        # seconds of work before the next one's turn, but at least one call
-_REST = 0.03        # seconds between turns, in which the threads of the one before stop waiting for work
+_LONGEST_REST = 0.5 # seconds between turns
 _SELDOM = 3         # peers take part in every third round only: how far ahead we are needs fewer digits
 
 
@@ -128,12 +129,25 @@ def take_turns(contestants, rounds, turn=_TURN):
             names = [who for who in contestants if who not in peers.PEERS or i % _SELDOM == 0]
             for who in names[i % len(names):] + names[:i % len(names)]:
                 gc.collect()
-                time.sleep(_REST)
+                rest()
                 times[who][i] = statistics.median(calls(contestants[who], turn))
     finally:
         gc.enable()
         gc.unfreeze()
     return times
+
+
+def rest(nap=0.01):
+    """Sleep until no thread of this process works any more.
+
+    After a matrix product the threads of OpenBLAS and OpenMP wait for the next one at full speed, some for 30 ms and more:
+    whoever comes next would have half of the machine, and seem to be twice as slow.
+    """
+    end, busy = time.perf_counter() + _LONGEST_REST, math.inf
+    while busy > nap / 20 and time.perf_counter() < end:
+        before = time.process_time()
+        time.sleep(nap)
+        busy = time.process_time() - before
 
 
 def calls(run, turn):

@@ -124,7 +124,7 @@ def test_training_that_drifts_apart_is_not_timed():
 
 def test_every_round_another_begins_and_peers_come_seldom(monkeypatch):
     order = []
-    monkeypatch.setattr(measure, "_REST", 0.0)
+    monkeypatch.setattr(measure, "_LONGEST_REST", 0.0)
     runs = {who: lambda who=who: order.append(who) for who in ("arrays", "torch", "mygrad")}
     times = measure.take_turns(runs, rounds=4, turn=0.0)
     assert order == ["arrays", "torch", "mygrad", "torch", "arrays", "arrays", "torch", "arrays", "torch", "mygrad"]
@@ -144,7 +144,7 @@ def test_the_ratio_is_the_median_over_common_rounds():
 
 
 def test_what_a_row_holds(monkeypatch):
-    monkeypatch.setattr(measure, "_REST", 0.0)
+    monkeypatch.setattr(measure, "_LONGEST_REST", 0.0)
     run = WORKLOADS["gelu"].build(tg, **WORKLOADS["gelu"].tiny)
     row = measure.measure(dict.fromkeys(["arrays", "compiled", "reference", "mygrad"], run), rounds=1)
     assert set(row["ms"]) == {"arrays", "compiled", "reference", "mygrad"} and set(row["mb"]) == set(row["ms"]) - {"mygrad"}
@@ -173,7 +173,7 @@ def test_the_fit_finds_the_exponent(power):
 
 @pytest.mark.parametrize("name", growth.SWEEPS)
 def test_every_sweep_runs_at_its_smallest_sizes(name, monkeypatch):
-    monkeypatch.setattr(measure, "_REST", 0.0)
+    monkeypatch.setattr(measure, "_LONGEST_REST", 0.0)
     build, sizes, expected = growth.SWEEPS[name]
     assert list(sizes) == sorted(sizes) and len(sizes) >= 5 and sizes[-1] >= 4 * sizes[0]
     row = growth.measure(growth.Sweep(build, (4, 8), expected), rounds=1, turn=0.0)
@@ -192,7 +192,7 @@ def test_numpy_by_hand_computes_our_gradients(name):
 
 
 def test_the_overhead_of_an_operation(monkeypatch):
-    monkeypatch.setattr(measure, "_REST", 0.0)
+    monkeypatch.setattr(measure, "_LONGEST_REST", 0.0)
     us = overhead.measure("x + y", rounds=1, turn=0.0)
     assert set(us) == {f"{who} {way}" for who in ("numpy", "ours") for way in ("forward", "both")}
     assert all(value > 0 for value in us.values())
