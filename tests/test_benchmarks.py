@@ -296,7 +296,7 @@ def test_lessons_are_told_by_their_median():
 
 def test_the_readme_shows_the_newest_complete_runs():
     text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
-    assert report.with_tables(text, ROOT / "benchmarks") == text
+    assert report.with_tables(text, ROOT / "benchmarks") == text, "python -m benchmarks table writes it anew"
     path = report.newest(ROOT / "benchmarks", "all")
     if path:
         assert [row["name"] for row in json.loads(path.read_text(encoding="utf-8"))["rows"]] == list(WORKLOADS)

@@ -1,31 +1,26 @@
-"""What the peers share: PyTorch's names over a NumPy-like namespace, and modules that only hold arrays.
+"""What the peers share: PyTorch's names over a NumPy-like namespace.
 
 Numbers are np.float32: mygrad would make float64 of everything that meets a Python float.
 """
+import functools
 import math
-import types
 
 import numpy
 
-from . import NotOffered
+from . import NotOffered, modules
 
 
 class Library:
     """A peer. `np` is its NumPy; a subclass adds or replaces what it does better, and says how gradients are taken."""
     __name__ = "peer"
     np = None
+    Module, ModuleList, Sequential = modules.Module, modules.ModuleList, modules.Sequential
 
     def __init__(self):
-        self.functional = self.nn = self        # F.relu, nn.Linear and lib.tanh are all looked up here
-        self.optim = self
-        for layer in (Linear, Embedding, Conv2d, LayerNorm, GroupNorm):
-            setattr(self, layer.__name__, type(layer.__name__, (layer,), {"lib": self}))
-        for name in ("tanh", "relu", "silu"):
-            setattr(self, {"relu": "ReLU", "silu": "SiLU"}.get(name, name.title()), lambda name=name: getattr(self, name))
-
-    Module = property(lambda self: Module)
-    Sequential = property(lambda self: Sequential)
-    ModuleList = property(lambda self: ModuleList)
+        self.functional = self.nn = self.optim = self       # F.relu, nn.Linear and lib.tanh are all looked up here
+        for layer in (modules.Linear, modules.Embedding, modules.Conv2d, modules.LayerNorm, modules.GroupNorm):
+            setattr(self, layer.__name__, functools.partial(layer, self))
+        self.Tanh, self.ReLU, self.SiLU = (lambda: self.tanh), (lambda: self.relu), (lambda: self.silu)
 
     def __getattr__(self, name):
         raise NotOffered(name)
@@ -143,110 +138,3 @@ def adam(parameters, gradients, state, lr=1e-4, b1=0.9, b2=0.999, eps=1e-8):
         m += (1 - b1) * (g - m)
         v += (1 - b2) * (g * g - v)
         p -= lr / (1 - b1**t) * m / (numpy.sqrt(v / (1 - b2**t)) + eps)
-
-
-# ---------------------------------------------------------------- modules: arrays with names, and nothing more
-
-class Module:
-    def __call__(self, *inputs):
-        return self.forward(*inputs)
-
-    def each_parameter(self, prefix=""):
-        """(name, module, attribute) of every parameter, in PyTorch's order."""
-        for name, value in vars(self).items():
-            if isinstance(value, Module):
-                yield from value.each_parameter(f"{prefix}{name}.")
-        for name in getattr(self, "names", ()):
-            yield prefix + name, self, name
-
-    def load_state_dict(self, state):
-        for name, module, attribute in self.each_parameter():
-            turned = isinstance(module, Linear) and attribute == "weight"
-            setattr(module, attribute, numpy.ascontiguousarray(state[name].T) if turned else state[name])
-
-    def parameters(self):
-        return [getattr(module, name) for _, module, name in self.each_parameter()]
-
-    def set_parameters(self, values):
-        for (_, module, name), value in zip(self.each_parameter(), values, strict=True):
-            setattr(module, name, value)
-
-    def answers(self, gradients):
-        """The gradients in PyTorch's layout: a linear layer's weight is (in, out) here, as NumPy code has it."""
-        return [g.T if isinstance(module, Linear) and name == "weight" else g
-                for g, (_, module, name) in zip(gradients, self.each_parameter(), strict=True)]
-
-
-class Linear(Module):
-    def __init__(self, features, out, bias=True):
-        self.names, self.bias = ("weight", "bias") if bias else ("weight",), None
-
-    def forward(self, x):
-        return self.lib.linear(x, self.weight, self.bias)
-
-
-class Embedding(Module):
-    names = ("weight",)
-
-    def __init__(self, words, features):
-        pass
-
-    def forward(self, ids):
-        return self.lib.embedding(ids, self.weight)
-
-
-class Conv2d(Module):
-    names = ("weight", "bias")
-
-    def __init__(self, channels, out_channels, size, padding=0):
-        self.padding = padding
-        self.lib.conv2d                 # NotOffered here, not in the middle of a run
-
-    def forward(self, x):
-        return self.lib.conv2d(x, self.weight, self.bias, padding=self.padding)
-
-
-class LayerNorm(Module):
-    names = ("weight", "bias")
-
-    def __init__(self, features):
-        self.features = features
-
-    def forward(self, x):
-        return self.lib.layer_norm(x, self.features, self.weight, self.bias)
-
-
-class GroupNorm(Module):
-    names = ("weight", "bias")
-
-    def __init__(self, groups, channels):
-        self.groups = groups
-
-    def forward(self, x):
-        return self.lib.group_norm(x, self.groups, self.weight, self.bias)
-
-
-class ModuleList(Module):
-    def __init__(self, modules):
-        self.list = list(modules)
-
-    def __iter__(self):
-        return iter(self.list)
-
-    def __getitem__(self, i):
-        return self.list[i]
-
-    def each_parameter(self, prefix=""):
-        for i, module in enumerate(self.list):
-            if isinstance(module, Module):
-                yield from module.each_parameter(f"{prefix}{i}.")
-
-
-class Sequential(ModuleList):
-    def __init__(self, *modules):
-        self.list = modules
-
-    def forward(self, x):
-        for module in self.list:
-            x = module(x)
-        return x

@@ -85,7 +85,8 @@ class DeZero(Library):
 
     def build_lstm(self, batch, length, features, width):
         """Its layer is one time step with a product for every gate; the gradient enters through sum(h_t gy_t)."""
-        x, weight_x, weight_h, bias = several((length, batch, features), (4 * width, features), (4 * width, width), (4 * width,))
+        x, weight_x, weight_h, bias = several((length, batch, features), (4 * width, features), (4 * width, width),
+                                              (4 * width,))
         gy, layer, own = normal(length, batch, width, seed=1), layers.LSTM(width, in_size=features), {}
         for i, gate in enumerate("ifuo"):
             rows = slice(i * width, (i + 1) * width)
@@ -112,7 +113,8 @@ class DeZero(Library):
     def not_offered(self, *arguments, **options):
         raise NotOffered
 
-    sin = cos = gelu = layer_norm = group_norm = lstm = gru = scaled_dot_product_attention = interpolate = avg_pool2d = not_offered
+    gelu = layer_norm = group_norm = lstm = gru = scaled_dot_product_attention = not_offered
+    sin = cos = interpolate = avg_pool2d = not_offered
 
 
 LIBRARY = DeZero()
