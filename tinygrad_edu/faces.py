@@ -82,6 +82,8 @@ def compiled(function):
 def _compile(function):
     """Compiled on the first call with each dtype, and kept on disk for the next process."""
     import numba
+    if numba.config.THREADING_LAYER == "default":
+        numba.config.THREADING_LAYER = "workqueue"          # threads that sleep while they wait; OpenMP's keep BLAS from its core
     names = dict(function.__globals__, prange=numba.prange)
     for name, value in names.items():
         if isinstance(value, types.FunctionType) and value.__module__ == function.__module__ and value is not function:
