@@ -253,7 +253,7 @@ def run_backward(outputs, gradients, targets=None, retain_graph=False, create_gr
                     continue
                 if key not in pending:
                     pending[key] = gx
-                    if not create_graph and isinstance(key, Tensor) and _is_borrowed(gx, gy, gxs):
+                    if not create_graph and isinstance(key, Tensor) and _is_borrowed(gx, gy, gxs, node):
                         pending[key] = gx.copy()
                 elif key in ours:
                     pending[key] += gx
@@ -319,9 +319,15 @@ def sum_to(g, shape):
     return g.sum(axis=axes, keepdims=True).reshape(shape) if axes else g.reshape(shape)
 
 
-def _is_borrowed(gx, gy, gxs):
-    """Might somebody else hold the memory of `gx`? Then a leaf must not keep it as its own gradient."""
-    return gx is gy or getattr(gx, "base", None) is not None or sum(g is gx for g in gxs) > 1
+def _is_borrowed(gx, gy, gxs, node):
+    """Might somebody else hold the memory of `gx`, or does it repeat numbers? Then a leaf must not keep it as its own gradient."""
+    if gx is gy or sum(g is gx for g in gxs) > 1:
+        return True
+    if getattr(gx, "base", None) is None:
+        return False
+    owner, others = _owner(gx), [gy, *(g for g in gxs if g is not gx and g is not None), *node.arrays, *node.saved]
+    whole = owner.size == gx.size and (gx.flags.c_contiguous or gx.flags.f_contiguous)       # a new array, reshaped
+    return not whole or any(owner is _owner(other) for other in others)
 
 
 def _retain(node, gy):
