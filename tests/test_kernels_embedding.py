@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 import tinygrad_edu as tg
 from kernel_faces import CLOSE, FACES, draw_array, equals_definition
 from tinygrad_edu import Tensor, functional as F, nn
+from tinygrad_edu.kernels.rotary import alibi_slopes
 from tinygrad_edu.testing import gradcheck
 
 
@@ -93,10 +94,10 @@ def test_a_cache_and_given_positions():
 
 
 def test_alibi():
-    np.testing.assert_allclose(F.alibi_slopes(8), 0.5 ** np.arange(1, 9))
-    np.testing.assert_allclose(F.alibi_slopes(12), [*0.5 ** np.arange(1, 9), *0.5 ** np.arange(0.5, 4)])
-    bias = F.alibi_bias(2, 2, 3)
-    assert bias.dtype == np.float32
+    np.testing.assert_allclose(alibi_slopes(8), 0.5 ** np.arange(1, 9))
+    np.testing.assert_allclose(alibi_slopes(12), [*0.5 ** np.arange(1, 9), *0.5 ** np.arange(0.5, 4)])
+    bias = F.alibi_bias(Tensor(np.zeros((5, 2, 2, 4), "float32")), Tensor(np.zeros((5, 2, 3, 4), "float32")))
+    assert bias.dtype == np.float32 and bias.shape == (2, 2, 3)
     np.testing.assert_allclose(bias.data[0], -np.array([[1, 0, 1], [2, 1, 0]]) / 16)
 
 
@@ -106,4 +107,4 @@ def test_errors_say_got_and_expected():
     with pytest.raises(ValueError, match=r"rotary_embedding: got positions of shape \(3,\), x has 2 places"):
         F.rotary_embedding(np.zeros((2, 4)), np.arange(3))
     with pytest.raises(ValueError, match="alibi_slopes: got 0 heads, expected at least 1"):
-        F.alibi_slopes(0)
+        alibi_slopes(0)

@@ -6,7 +6,7 @@
 
 Derivation. y = S W, where S (M, V) has a one at (m, ids_m). So gW = S' gy: row v gets the sum of the gy of all places
 where v was read. A product with S would add zeros almost everywhere; instead equal ids are found by sorting, or one by
-one in compiled loops: 5 times as fast as the arrays on 4096 ids of 10,000 words.
+one in compiled loops: 3 times as fast as the arrays on 4096 ids of 10,000 words, forward and backward.
 """
 from .. import backend
 from ..autograd import Kernel
@@ -25,7 +25,7 @@ class Embedding(Kernel):
         return y if self.padding_idx is None else where((self.ids == self.padding_idx)[..., None], array_of(y), y)
 
     def forward(self, weight):
-        return weight.take(self.ids, axis=0)                                            # (1)
+        return self.xp.take(weight, self.ids, axis=0)                                   # (1)
 
     def backward(self, gy):
         V, E = self.arrays[0].shape

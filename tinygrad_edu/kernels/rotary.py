@@ -13,8 +13,7 @@ Su et al. 2021, RoFormer, arXiv:2104.09864. ALiBi: Press et al. 2021, arXiv:2108
 """
 from .. import backend
 from ..autograd import Function
-from ..creation import arange, tensor
-from ..ops.elementwise import array_of
+from ..ops.elementwise import array_of, constant
 
 
 class Turn(Function):
@@ -70,9 +69,16 @@ def alibi_slopes(heads):
     return [2 ** (-8 * i / power) for i in range(1, power + 1)] + more
 
 
-def alibi_bias(heads, T, S=None):
-    """What ALiBi adds to the scores of attention, (heads, T, S): minus slope times distance. The T queries are the last of the
-    S keys (without S: of T)."""
-    S = T if S is None else S
-    slopes = tensor(alibi_slopes(heads)).reshape((heads, 1, 1))
-    return slopes * -abs(arange(S - T, S)[:, None] - arange(S))
+def alibi_bias(query, key):
+    """What ALiBi adds to the scores of query (.., h, T, E) and key (.., S, E): minus slope times distance, a constant (h, T, S).
+
+    The T queries stand at the last of the S places.
+    """
+    heads, T, S = query.shape[-3], query.shape[-2], key.shape[-2]
+
+    def bias(data):
+        xp = backend.array_module(data)
+        distance = abs(xp.arange(S - T, S)[:, None] - xp.arange(S))                     # (T, S)
+        return (xp.asarray(alibi_slopes(heads))[:, None, None] * -distance).astype(data.dtype)
+
+    return constant(query, bias)
