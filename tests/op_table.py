@@ -413,7 +413,8 @@ def np_bilinear(image, v, u):
     i, j = min(int(v), max(H - 2, 0)), min(int(u), max(W - 2, 0))
     below, right = min(i + 1, H - 1), min(j + 1, W - 1)
     f, g = v - i, u - j
-    return ((1 - f) * ((1 - g) * image[i, j] + g * image[i, right]) + f * ((1 - g) * image[below, j] + g * image[below, right]))
+    return ((1 - f) * ((1 - g) * image[i, j] + g * image[i, right])
+            + f * ((1 - g) * image[below, j] + g * image[below, right]))
 
 def np_roi_align(x, boxes, output_size, spatial_scale=1.0, sampling_ratio=2, aligned=True):
     """Point by point."""
@@ -441,7 +442,7 @@ def maps(d, **options):
         lambda s: case(of(s, distinct=True), **options))
 
 for name, function in (("max", np.max), ("avg", np.mean)):
-    row(f"{name}_pool1d", lambda x, function=function, **options: function(np_line_windows(x, **options), axis=(2, 3)).squeeze(2),
+    row(f"{name}_pool1d", lambda x, function=function, **options: function(np_line_windows(x, **options), (2, 3)).squeeze(2),
         maps(1, kernel_size=st.integers(1, 3), stride=st.sampled_from([None, 1, 2])))
     for d in (1, 2):
         row(f"adaptive_{name}_pool{d}d", lambda x, output_size, function=function: np_bins(x, output_size, function),
@@ -452,9 +453,10 @@ row("interpolate", np_interpolate, maps(1, size=st.integers(1, 7)), label="neare
 row("interpolate", np_interpolate, maps(1, size=st.integers(1, 7), mode="linear", align_corners=st.booleans()), label="linear")
 row("interpolate", np_interpolate, maps(2, size=st.tuples(st.integers(1, 7), st.integers(1, 7)), mode="bilinear",
                                         align_corners=st.booleans()), label="bilinear")
-row("roi_align", np_roi_align, case(of((2, 1, 4, 3)), boxes=st.tuples(integers(0, 2, (3, 1)), of((3, 2)), of((3, 2), (2.5, 5))).map(
-        np.hstack), output_size=st.sampled_from([1, (2, 3)]), spatial_scale=st.sampled_from([1.0, 0.7]),
-                                    sampling_ratio=st.integers(1, 2), aligned=st.booleans()))
+boxes = st.tuples(integers(0, 2, (3, 1)), of((3, 2)), of((3, 2), (2.5, 5))).map(np.hstack)
+row("roi_align", np_roi_align,
+    case(of((2, 1, 4, 3)), boxes=boxes, output_size=st.sampled_from([1, (2, 3)]), spatial_scale=st.sampled_from([1.0, 0.7]),
+         sampling_ratio=st.integers(1, 2), aligned=st.booleans()))
 row("embedding", lambda weight, ids: weight[ids], case(of((4, 3)), ids=integers(0, 4).map(np.asarray)),
     lambda weight, ids: tg.embedding(ids, weight))
 row("rotary_embedding", np_rotary, shapes(0, 2).flatmap(

@@ -13,7 +13,7 @@ does, has a kernel.
     (1)  l[.., j t + b] = x[.., j]   for b < t     repeat along lines        (2)  y[.., i s + a, :] = l[.., i, :]   for a < s
 
 Derivation. Every pixel is copied s t times, so its gradient is the sum over its copies: (2), then (1) the other way.
-On 64 x 32 x 16 x 16, twice as large, 8 times as fast as repeating and summing along new axes.
+On 64 x 32 x 16 x 16, twice as large, 10 times as fast as the definition, which sums along axes of length 2.
 """
 from .. import backend, ops
 from ..autograd import Kernel

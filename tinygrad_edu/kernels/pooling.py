@@ -12,7 +12,8 @@ mean every pixel gets the same share. Windows may overlap, so what comes back is
 
 There is no array of windows: place k of all of them is one strided slice. A window is reduced down its columns first, where
 rows are taken whole, as they lie in memory. Blocks of maps stay in the cache, two threads share the maps. Only x and y are
-saved. On 2 x 2 windows 8 times as fast as the definition.
+saved. On 64 x 32 x 28 x 28 in 2 x 2 windows 13 times as fast as the definition, forward and backward, and twice as fast as
+compiled loops, whose inner loops over so small windows are too short.
 """
 import itertools
 import math
@@ -22,9 +23,8 @@ from .. import backend, ops
 from ..autograd import Kernel
 from ..ops.elementwise import array_of
 from ..threads import in_threads
-from .interpolation import resample
 
-_BLOCK = 1 << 18         # numbers of x in one block of maps
+_BLOCK = 1 << 18         # numbers of x in one block of maps; in many small calls two threads would wait for each other
 
 
 class Windows(NamedTuple):
@@ -55,6 +55,9 @@ class Windows(NamedTuple):
         low, high = (-self.padding, self.size + self.padding) if count_include_pad else (0, self.size)
         starts = [i * self.stride - self.padding for i in range(self.count)]
         return [min(start + self.kernel, high) - max(start, low) for start in starts]
+
+
+ONE_ROW = Windows(1, 1, 1, 0, 1)        # what a sequence (N, C, T) has in place of rows
 
 
 class _Pool(Kernel):
@@ -226,9 +229,9 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_in
 
 def _windows(caller, x, d, kernel_size, stride, padding, ceil_mode):
     """The windows along rows and columns; the rows of a sequence (d = 1) are one pixel high."""
-    _check_axes(caller, x, d)
-    kernel, padding = _each(kernel_size, d), _each(padding, d)
-    stride = kernel if stride is None else _each(stride, d)
+    check_axes(caller, x, d)
+    kernel, padding = each(kernel_size, d), each(padding, d)
+    stride = kernel if stride is None else each(stride, d)
     if any(2 * p > k for p, k in zip(padding, kernel)):
         raise ValueError(f"{caller}: got padding {padding}, expected at most half the kernel {kernel}")
     if any(n + 2 * p < k for n, p, k in zip(x.shape[2:], padding, kernel)):
@@ -239,85 +242,14 @@ def _windows(caller, x, d, kernel_size, stride, padding, ceil_mode):
         if (count - 1) * s >= n + p:                        # a window all beyond the image counts for nothing
             count -= 1
         found.append(Windows(n, k, s, p, count))
-    return [Windows(1, 1, 1, 0, 1)] * (2 - d) + found
+    return [ONE_ROW] * (2 - d) + found
 
 
-def _check_axes(caller, x, d):
+def check_axes(caller, x, d):
     if x.ndim != d + 2:
         raise ValueError(f"{caller}: got x of shape {tuple(x.shape)}, expected {'(N, C, T)' if d == 1 else '(N, C, H, W)'}")
 
 
-def _each(value, d):
+def each(value, d):
     """One number for each of d axes."""
     return (value,) * d if isinstance(value, int) else tuple(value)
-
-
-# ---------------------------------------------------------------- as many windows as are asked for
-
-def adaptive_max_pool1d(x, output_size):
-    """The largest number in each of `output_size` bins of x (N, C, T); as adaptive_max_pool2d."""
-    return _adaptive_max("adaptive_max_pool1d", x, 1, output_size)
-
-
-def adaptive_max_pool2d(x, output_size):
-    """The largest number in each of output_size (an int or a pair) bins of x (N, C, H, W). None keeps an axis as it is.
-
-    Bin i of n along an axis of H pixels goes from floor(i H / n) to ceil((i + 1) H / n): where n does not divide H some
-    overlap by a pixel.
-    """
-    return _adaptive_max("adaptive_max_pool2d", x, 2, output_size)
-
-
-def adaptive_avg_pool1d(x, output_size):
-    """The mean of each of `output_size` bins of x (N, C, T), bins as in adaptive_max_pool2d."""
-    return _adaptive_avg("adaptive_avg_pool1d", x, 1, output_size)
-
-
-def adaptive_avg_pool2d(x, output_size):
-    """The mean of each of output_size (an int or a pair) bins of x (N, C, H, W), bins as in adaptive_max_pool2d."""
-    return _adaptive_avg("adaptive_avg_pool2d", x, 2, output_size)
-
-
-def _adaptive_max(caller, x, d, output_size):
-    counts = _bins(caller, x, d, output_size)
-    if all(n % count == 0 for n, count in zip(x.shape[2:], counts)):
-        return MaxPool2d.face(x)(*_equal_bins(x, counts)).apply(x)
-    H, W = (1,) * (2 - d) + tuple(x.shape[2:])
-    (rows, in_row), (columns, in_column) = (_members(x, *axis) for axis in zip((H, W), (1,) * (2 - d) + counts))
-    pixels = x.reshape((-1, H * W)).swapaxes(0, 1)                                          # (H W, N C)
-    places = rows[:, :, None, None] * W + columns                                           # (OH, KH, OW, KW)
-    inside = (in_row[:, :, None, None] & in_column)[..., None]
-    y = ops.max(ops.where(inside, pixels[places], float("-inf")), axis=(1, 3))              # (OH, OW, N C)
-    return ops.moveaxis(y, 2, 0).reshape(x.shape[:2] + counts)
-
-
-def _adaptive_avg(caller, x, d, output_size):
-    counts = _bins(caller, x, d, output_size)
-    if all(n % count == 0 for n, count in zip(x.shape[2:], counts)):
-        return AvgPool2d.face(x)(*_equal_bins(x, counts), True).apply(x)
-    for axis, count in enumerate(counts, 2):
-        places, inside = _members(x, x.shape[axis], count)
-        weights = (places[..., None] == backend.array_module(places).arange(x.shape[axis])) & inside[..., None]
-        x = resample(x, axis, weights.any(axis=1) / inside.sum(axis=1, keepdims=True))      # (count, n)
-    return x
-
-
-def _bins(caller, x, d, output_size):
-    _check_axes(caller, x, d)
-    counts = tuple(n if count is None else count for n, count in zip(x.shape[2:], _each(output_size, d)))
-    if min(counts) < 1:
-        raise ValueError(f"{caller}: got output_size {output_size}, expected at least 1")
-    return counts
-
-
-def _equal_bins(x, counts):
-    sizes = zip(x.shape[2:], counts)
-    return [Windows(1, 1, 1, 0, 1)] * (4 - x.ndim) + [Windows(n, n // count, n // count, 0, count) for n, count in sizes]
-
-
-def _members(x, n, count):
-    """The pixels of each bin, (count, most pixels of a bin), and which of these places are really in it."""
-    xp = backend.array_module(array_of(x))
-    start, end = xp.arange(count) * n // count, -(-xp.arange(1, count + 1) * n // count)
-    places = start[:, None] + xp.arange(-(-n // count) + 1)
-    return xp.minimum(places, n - 1), places < end[:, None]

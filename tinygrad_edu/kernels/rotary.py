@@ -70,9 +70,9 @@ def alibi_slopes(heads):
 
 
 def alibi_bias(query, key):
-    """What ALiBi adds to the scores of query (.., h, T, E) and key (.., S, E): minus slope times distance, a constant (h, T, S).
+    """What ALiBi adds to the scores of query (.., h, T, E) and key (.., S, E): minus slope times distance, (h, T, S).
 
-    The T queries stand at the last of the S places.
+    A constant. The T queries stand at the last of the S places.
     """
     heads, T, S = query.shape[-3], query.shape[-2], key.shape[-2]
 
