@@ -20,7 +20,7 @@ from tinygrad_edu import functional as F
 from op_cases import (along, attentions, borders, broadcast, case, choices, classified, contractions, convolutions, cuts,
                       equal_shapes, folded, images, indexed, integers, largest, larger_shapes, layers, an_axis, matrices,
                       neighbours, new_shapes, nonzero, of, places_along, pooled, positive, products, reductions, rounded,
-                      sequences, shaped, systems, thin, unary, untied, windowed, with_strange_values)
+                      sequences, shaped, shapes, systems, thin, unary, untied, windowed, with_strange_values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,8 +179,6 @@ row("set_item", np_set_item, indexed("broadcast"), lambda x, value, index: tg.se
 row("scatter_add", np_scatter_add, indexed("fit"), lambda x, values, index: tg.scatter_add(x, index, values), syncs=True)
 for name in ("take_along_axis", "gather"):
     row(name, lambda x, index, axis: np.take_along_axis(x, index, axis), places_along())
-row("embedding", lambda weight, ids: weight[ids], case(of((4, 3)), ids=integers(0, 4)),
-    lambda weight, ids: tg.embedding(ids, weight))
 row("tril", np.tril, shaped(lambda s: dict(k=st.integers(-2, 2)), min_axes=2))
 row("triu", np.triu, shaped(lambda s: dict(k=st.integers(-2, 2)), min_axes=2))
 row("diagonal", lambda x: np.diagonal(x, axis1=-2, axis2=-1), shaped(min_axes=2))
@@ -325,8 +323,6 @@ row("conv1d", np_convolution, convolutions(1))
 row("conv2d", np_convolution, convolutions(2))
 row("max_pool2d", lambda x, **options: np_windows(x, **options).max((2, 3)), pooled())
 row("avg_pool2d", lambda x, **options: np_windows(x, **options).mean((2, 3)), pooled())
-row("upsample_nearest2d", lambda x, scale: np.kron(x, np.ones((1, 1, scale, scale))),
-    shaped(lambda s: dict(scale=st.integers(1, 3)), min_axes=4, max_axes=4, empty=False))
 row("layer_norm", lambda x, weight, bias: np_standardize(x, -1) * weight + bias,
     st.integers(0, 2).flatmap(lambda n: case(of((2,) * n + (4,)), of((4,)), of((4,)))),
     lambda x, weight, bias: F.layer_norm(x, 4, weight, bias))
@@ -382,3 +378,89 @@ def recurrent(gates, biases):
 
 row("rnn", np_rnn, recurrent(1, 1))
 row("gru", np_gru, recurrent(3, 2))
+
+
+# ---------------------------------------------------------------- pooling in one dimension, bins, other grids
+
+def np_line_windows(x, kernel_size, stride):
+    return np_windows(x[:, :, None], (1, kernel_size), (1, stride or kernel_size))
+
+def np_bins(x, output_size, function):
+    """One axis after the other; for means and maxima that is the same as all at once."""
+    for axis, n in zip(range(2, x.ndim), np.broadcast_to(output_size, x.ndim - 2)):
+        size = x.shape[axis]
+        bins = [x.take(range(i * size // n, -(-(i + 1) * size // n)), axis) for i in range(n)]
+        x = np.stack([function(b, axis=axis) for b in bins], axis)
+    return x
+
+def np_interpolate(x, size, mode="nearest", align_corners=False):
+    """np.interp along each axis."""
+    for axis, new in zip(range(2, x.ndim), np.broadcast_to(size, x.ndim - 2)):
+        n = x.shape[axis]
+        if mode == "nearest":
+            x = x.take(np.arange(new) * n // new, axis)
+        else:
+            places = np.linspace(0, n - 1, new) if align_corners else (np.arange(new) + 0.5) * n / new - 0.5
+            x = np.apply_along_axis(lambda line: np.interp(places, np.arange(n), line), axis, x)
+    return x
+
+def np_bilinear(image, v, u):
+    """One image (H, W) at the point (v, u), by the rules of RoIAlign."""
+    H, W = image.shape
+    if not (-1 <= v <= H and -1 <= u <= W):
+        return 0.0
+    v, u = min(max(v, 0), H - 1), min(max(u, 0), W - 1)
+    i, j = min(int(v), max(H - 2, 0)), min(int(u), max(W - 2, 0))
+    below, right = min(i + 1, H - 1), min(j + 1, W - 1)
+    f, g = v - i, u - j
+    return ((1 - f) * ((1 - g) * image[i, j] + g * image[i, right])
+            + f * ((1 - g) * image[below, j] + g * image[below, right]))
+
+def np_roi_align(x, boxes, output_size, spatial_scale=1.0, sampling_ratio=2, aligned=True):
+    """Point by point."""
+    (PH, PW), S = np.broadcast_to(output_size, 2), sampling_ratio
+    y = np.zeros((len(boxes), x.shape[1], PH, PW))
+    for k, (n, *corners) in enumerate(boxes):
+        left, top, right, bottom = np.array(corners) * spatial_scale - (0.5 if aligned else 0)
+        width, height = (max(length, 0 if aligned else 1) for length in (right - left, bottom - top))
+        for c, i, j in np.ndindex(x.shape[1], PH, PW):
+            y[k, c, i, j] = np.mean([np_bilinear(x[int(n), c], top + (i + (p + 0.5) / S) * height / PH,
+                                                 left + (j + (q + 0.5) / S) * width / PW)
+                                     for p, q in np.ndindex(S, S)])
+    return y
+
+def np_rotary(x, offset, base, interleaved):
+    """As products with complex numbers."""
+    E = x.shape[-1]
+    a, b = (x[..., 0::2], x[..., 1::2]) if interleaved else (x[..., : E // 2], x[..., E // 2 :])
+    z = (a + 1j * b) * np.exp(1j * np.outer(np.arange(x.shape[-2]) + offset, base ** (-np.arange(0, E, 2) / E)))
+    return (np.stack((z.real, z.imag), -1).reshape(x.shape) if interleaved else np.concatenate((z.real, z.imag), -1))
+
+def maps(d, **options):
+    """(N, C, *size) without ties, and options."""
+    return st.tuples(*[st.integers(1, 2)] * 2, *[st.integers(3, 5)] * d).flatmap(
+        lambda s: case(of(s, distinct=True), **options))
+
+for name, function in (("max", np.max), ("avg", np.mean)):
+    row(f"{name}_pool1d", lambda x, function=function, **options: function(np_line_windows(x, **options), (2, 3)).squeeze(2),
+        maps(1, kernel_size=st.integers(1, 3), stride=st.sampled_from([None, 1, 2])))
+    for d in (1, 2):
+        row(f"adaptive_{name}_pool{d}d", lambda x, output_size, function=function: np_bins(x, output_size, function),
+            maps(d, output_size=st.integers(1, 5)))
+row("upsample_nearest2d", lambda x, scale: np.kron(x, np.ones((1, 1, scale, scale))),
+    shaped(lambda s: dict(scale=st.integers(1, 3)), min_axes=4, max_axes=4, empty=False))
+row("interpolate", np_interpolate, maps(1, size=st.integers(1, 7)), label="nearest")
+row("interpolate", np_interpolate, maps(1, size=st.integers(1, 7), mode="linear", align_corners=st.booleans()), label="linear")
+row("interpolate", np_interpolate, maps(2, size=st.tuples(st.integers(1, 7), st.integers(1, 7)), mode="bilinear",
+                                        align_corners=st.booleans()), label="bilinear")
+boxes = st.tuples(integers(0, 2, (3, 1)), of((3, 2)), of((3, 2), (2.5, 5))).map(np.hstack)
+row("roi_align", np_roi_align,
+    case(of((2, 1, 4, 3)), boxes=boxes, output_size=st.sampled_from([1, (2, 3)]), spatial_scale=st.sampled_from([1.0, 0.7]),
+         sampling_ratio=st.integers(1, 2), aligned=st.booleans()))
+row("embedding", lambda weight, ids: weight[ids], case(of((4, 3)), ids=integers(0, 4).map(np.asarray)),
+    lambda weight, ids: tg.embedding(ids, weight))
+row("rotary_embedding", np_rotary, shapes(0, 2).flatmap(
+    lambda s: case(of(s + (3, 4)), offset=st.integers(0, 5), base=st.sampled_from([10.0, 10000.0]), interleaved=st.booleans())))
+data("alibi_bias", lambda query, key: -np.array([1 / 16, 1 / 256])[:, None, None]
+     * abs(np.arange(len(key[0]))[-query.shape[1]:, None] - np.arange(len(key[0]))),
+     st.integers(1, 3).flatmap(lambda t: case(of((2, t, 4)), of((2, 3, 4)))))

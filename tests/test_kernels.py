@@ -113,28 +113,6 @@ def test_cross_entropy_of_maps_equals_pytorch():
         np.testing.assert_allclose(ours.data, theirs.numpy(), **CLOSE)
 
 
-@st.composite
-def poolings(draw):
-    """Windows side by side, overlapping or apart, of one pixel or of all, with padding, on an empty batch too."""
-    kernel, stride = ([draw(st.integers(1, 3)) for _ in range(2)] for _ in range(2))
-    padding = [draw(st.integers(0, k // 2)) for k in kernel]
-    size = [max(1, k - 2 * p) + draw(st.integers(0, 4)) for k, p in zip(kernel, padding)]
-    return (draw(st.integers(0, 2)), draw(st.integers(1, 2)), *size), dict(kernel_size=kernel, stride=stride, padding=padding)
-
-
-@given(poolings(), st.booleans())
-def test_pooling_equals_its_definition_and_pytorch(geometry, ties):
-    shape, options = geometry
-    x = draw_array(0, *shape).round() if ties else draw_array(0, *shape)
-    equals_definition(lambda x: F.max_pool2d(x, **options), x)
-    equals_definition(lambda x: F.avg_pool2d(x, **options), x)
-    torch = pytest.importorskip("torch")
-    if shape[0]:
-        for name in ("max_pool2d", "avg_pool2d"):
-            theirs = getattr(torch.nn.functional, name)(torch.tensor(x), **options)
-            np.testing.assert_allclose(getattr(F, name)(x, **options), theirs.numpy(), **CLOSE)
-
-
 @given(st.integers(0, 3), st.integers(0, 4))
 def test_gelu_equals_its_definition(N, D):
     equals_definition(F.gelu, 3 * draw_array(0, N, D))

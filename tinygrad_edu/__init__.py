@@ -15,6 +15,7 @@ from .creation import (arange, eye, full, linspace, ones, ones_like, rand, randi
                        zeros_like)
 from .faces import kernel_face, reference_only
 from .ops import *  # noqa: F401,F403  the functions listed in ops/__init__.py
+from .functional import embedding
 from .tensor import Tensor, as_tensor
 from .threads import set_threads
 from . import distributions, functional, nn, optim  # noqa: E402

@@ -115,25 +115,31 @@ def to_numpy(array):
     return np.asarray(array)
 
 
-def add_rows(total, ids, rows):
-    """total[ids[i]] += rows[i], repeated ids add up: total (V, ...), ids (n,) integers, rows (n, ...), all of one library.
+def sum_rows(ids, rows, length):
+    """total (length, ..) with total[ids[i]] += rows[i] from zero, repeated ids add up: ids (n,) integers, rows (n, ..).
 
-    NumPy's add.at goes element by element. Instead: the first occurrence of every id in one go, then every second one, and
-    so on; if some id occurs very often, sum the runs of equal ids after sorting.
+    NumPy's add.at goes element by element. Instead, after sorting: of each id the first row at once, then every second one,
+    and so on; the ids that occur more often than that pays for, one by one, all their rows at once.
     """
-    if array_module(total) is not np:
-        array_module(total).add.at(total, ids, rows)
-        return
-    ids = ids % len(total) if len(total) else ids           # -1 is the last row
-    order = np.argsort(ids, kind="stable")
+    xp = array_module(rows)
+    total = xp.zeros((length,) + rows.shape[1:], rows.dtype)
+    if xp is not np:
+        xp.add.at(total, ids, rows)
+        return total
+    ids = ids % max(length, 1)                              # -1 is the last row
+    order = np.argsort(ids.astype(np.min_scalar_type(length)), kind="stable")       # short integers are sorted by their digits
     starts = np.flatnonzero(np.diff(ids[order], prepend=-1))
-    counts = np.diff(starts, append=len(ids))
-    if counts.max(initial=0) > 64:
-        total[ids[order[starts]]] += np.add.reduceat(rows[order], starts, axis=0)
-        return
-    for i in range(counts.max(initial=0)):
-        some = order[starts[counts > i] + i]                # the places of the i-th occurrence of each id
-        total[ids[some]] += rows[some]
+    counts, ids = np.diff(starts, append=len(ids)), ids[order[starts]]
+
+    often = counts > 16
+    for id, start, count in zip(ids[often], starts[often], counts[often]):
+        rows.take(order[start : start + count], axis=0).sum(axis=0, out=total[id : id + 1][0])
+    ids, starts, counts = ids[~often], starts[~often], counts[~often]
+    total[ids] = rows.take(order[starts], axis=0)
+    for i in range(1, counts.max(initial=0)):
+        some = counts > i                                   # the ids that occur once more
+        total[ids[some]] += rows.take(order[starts[some] + i], axis=0)
+    return total
 
 
 def blocks(array, numbers_each=1, numbers=1 << 16):

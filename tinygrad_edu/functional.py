@@ -4,21 +4,28 @@ The kernels appear here too, so that `F.` is the one place to look: F.conv2d, F.
 """
 from . import backend
 from .kernels import loops  # noqa: F401  the plain loops, further faces of the kernels
+from .kernels.adaptive_pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_max_pool1d, adaptive_max_pool2d
 from .kernels.attention import scaled_dot_product_attention
 from .kernels.convolution import conv1d, conv2d
 from .kernels.cross_entropy import cross_entropy, reduce
+from .kernels.embedding import embedding
 from .kernels.gelu import gelu
+from .kernels.interpolation import interpolate, upsample_nearest2d
 from .kernels.normalization import batch_norm, group_norm, instance_norm, layer_norm
-from .kernels.pooling import avg_pool2d, max_pool2d
+from .kernels.pooling import avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
 from .kernels.recurrent import gru, lstm, rnn
-from .ops import (absolute, embedding, exp, log_softmax, logaddexp, maximum, minimum, one_hot, relu, repeat, sigmoid,
+from .kernels.roi_align import roi_align
+from .kernels.rotary import alibi_bias, rotary_embedding
+from .ops import (absolute, exp, log_softmax, logaddexp, maximum, minimum, one_hot, relu, sigmoid,
                   softmax, sqrt, square, sum, swapaxes, take_along_axis, tanh, where)
 from .ops.elementwise import array_of
 
-__all__ = ["avg_pool2d", "batch_norm", "binary_cross_entropy_with_logits", "conv1d", "conv2d", "cross_entropy", "dropout",
-           "elu", "embedding", "gelu", "group_norm", "gru", "instance_norm", "l1_loss", "layer_norm", "leaky_relu", "linear",
-           "log_softmax", "lstm", "max_pool2d", "mse_loss", "nll_loss", "normalize", "one_hot", "relu", "rnn",
-           "scaled_dot_product_attention", "sigmoid", "silu", "softmax", "softplus", "tanh", "upsample_nearest2d"]
+__all__ = ["adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d", "alibi_bias",
+           "avg_pool1d", "avg_pool2d", "batch_norm", "binary_cross_entropy_with_logits", "conv1d", "conv2d", "cross_entropy",
+           "dropout", "elu", "embedding", "gelu", "group_norm", "gru", "instance_norm", "interpolate", "l1_loss",
+           "layer_norm", "leaky_relu", "linear", "log_softmax", "lstm", "max_pool1d", "max_pool2d", "mse_loss", "nll_loss",
+           "normalize", "one_hot", "relu", "rnn", "roi_align", "rotary_embedding", "scaled_dot_product_attention", "sigmoid",
+           "silu", "softmax", "softplus", "tanh", "upsample_nearest2d"]
 
 
 # ---------------------------------------------------------------- activations
@@ -60,10 +67,6 @@ def dropout(x, p=0.5, training=True):
         return x
     kept = backend.to_device(backend.generator().random(x.shape) >= p, backend.device_of(array_of(x)))
     return x * kept.astype(x.dtype) / (1 - p)
-
-def upsample_nearest2d(x, scale):
-    """Every pixel of x (N, C, H, W) as a block of scale x scale equal ones."""
-    return repeat(repeat(x, scale, 2), scale, 3)
 
 def normalize(x, axis=-1, eps=1e-12):
     """x divided by its Euclidean length along `axis`."""

@@ -51,16 +51,23 @@ class Conv2d(Module):
 
 
 class Embedding(Module):
-    """A learned vector for each of `num_embeddings` ids: ids (..) -> (.., embedding_dim). Starts as N(0, 1)."""
+    """A learned vector for each of `num_embeddings` ids: ids (..) -> (.., embedding_dim). Starts as N(0, 1).
 
-    def __init__(self, num_embeddings, embedding_dim):
+    The row `padding_idx`, if given, starts as 0 and stays so.
+    """
+
+    def __init__(self, num_embeddings, embedding_dim, padding_idx=None):
         self.weight = Parameter(backend.generator().standard_normal((num_embeddings, embedding_dim)).astype("float32"))
+        self.padding_idx = padding_idx
+        if padding_idx is not None:
+            self.weight.data[padding_idx] = 0
 
     def forward(self, ids):
-        return F.embedding(ids, self.weight)
+        return F.embedding(ids, self.weight, self.padding_idx)
 
     def extra_repr(self):
-        return ", ".join(map(str, self.weight.shape))
+        facts = ", ".join(map(str, self.weight.shape))
+        return facts if self.padding_idx is None else f"{facts}, padding_idx={self.padding_idx}"
 
 
 class LayerNorm(Module):
@@ -153,16 +160,17 @@ class Flatten(Module):
 
 
 class Upsample(Module):
-    """Every pixel of (N, C, H, W) as a block of scale_factor x scale_factor equal ones."""
+    """(N, C, T) or (N, C, H, W) to the given size, or scale_factor times as large: F.interpolate."""
 
-    def __init__(self, scale_factor):
-        self.scale_factor = scale_factor
+    def __init__(self, size=None, scale_factor=None, mode="nearest", align_corners=False):
+        self.size, self.scale_factor, self.mode, self.align_corners = size, scale_factor, mode, align_corners
 
     def forward(self, x):
-        return F.upsample_nearest2d(x, self.scale_factor)
+        return F.interpolate(x, self.size, self.scale_factor, self.mode, self.align_corners)
 
     def extra_repr(self):
-        return f"scale_factor={self.scale_factor}"
+        size = f"scale_factor={self.scale_factor}" if self.size is None else f"size={self.size}"
+        return f"{size}, mode={self.mode!r}"
 
 
 # ---------------------------------------------------------------- containers

@@ -5,7 +5,7 @@ from .elementwise import (absolute, add, arctan, cast, clip, cos, divide, equal,
                           greater_equal, isfinite, isnan, less, less_equal, log, log1p, logaddexp, maximum, minimum,
                           multiply, negative, not_equal, power, relu, round, sigmoid, sign, sin, sqrt, square, subtract,
                           tanh, where)
-from .indexing import (argsort, diagonal, embedding, gather, get_item, one_hot, scatter_add, set_item, sort,
+from .indexing import (argsort, diagonal, gather, get_item, one_hot, scatter_add, set_item, sort,
                        take_along_axis, topk, tril, triu)
 from .linalg import (cholesky, eigh, einsum, inverse, matmul, outer, qr, slogdet, solve, solve_triangular, svd, trace)
 from .reduction import (all, any, argmax, argmin, cumprod, cumsum, log_softmax, logsumexp, max, mean, min, prod, softmax,

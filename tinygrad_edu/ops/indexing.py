@@ -25,11 +25,11 @@ class AddAt(Function):
     def __init__(self, index, shape):
         self.index, self.shape = index, shape
     def forward(self, x):
+        if backend.is_array(self.index) and self.index.dtype.kind in "iu":
+            return backend.sum_rows(self.index.reshape(-1), x.reshape((self.index.size,) + self.shape[1:]), self.shape[0])
         y = self.xp.zeros(self.shape, dtype=x.dtype)
         if is_basic(self.index):
             y[self.index] = x                           # slices never repeat a place
-        elif backend.is_array(self.index) and self.index.dtype.kind in "iu":
-            backend.add_rows(y, self.index.reshape(-1), x.reshape((self.index.size,) + self.shape[1:]))
         else:
             self.xp.add.at(y, self.index, x)
         return y
@@ -108,15 +108,6 @@ def take_along_axis(x, index, axis):
     return TakeAlongAxis(array_of(index), axis).apply(x)
 
 gather = take_along_axis
-
-def embedding(ids, weight):
-    """Rows of `weight` (V, E) at integer `ids` (any shape): ids.shape + (E,)."""
-    ids = array_of(ids)
-    if ids.dtype.kind not in "iu":
-        raise TypeError(f"embedding: ids must be integers, got {ids.dtype}")
-    if backend.device_of(ids) == "cpu" and ids.size and not (0 <= ids.min() and ids.max() < len(weight)):
-        raise IndexError(f"embedding: got ids in [{ids.min()}, {ids.max()}], expected [0, {len(weight)})")
-    return GetItem(ids).apply(weight)
 
 def tril(x, k=0):
     """The lower triangle of the last two axes, zeros above diagonal k."""
