@@ -5,7 +5,7 @@ The kernels appear here too, so that `F.` is the one place to look: F.conv2d, F.
 from . import backend
 from .kernels import loops  # noqa: F401  the plain loops, further faces of the kernels
 from .kernels.attention import scaled_dot_product_attention
-from .kernels.convolution import conv1d, conv2d
+from .kernels.convolution import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from .kernels.cross_entropy import cross_entropy, reduce
 from .kernels.gelu import gelu
 from .kernels.normalization import batch_norm, group_norm, instance_norm, layer_norm
@@ -15,8 +15,8 @@ from .ops import (absolute, embedding, exp, log_softmax, logaddexp, maximum, min
                   softmax, sqrt, square, sum, swapaxes, take_along_axis, tanh, where)
 from .ops.elementwise import array_of
 
-__all__ = ["avg_pool2d", "batch_norm", "binary_cross_entropy_with_logits", "conv1d", "conv2d", "cross_entropy", "dropout",
-           "elu", "embedding", "gelu", "group_norm", "gru", "instance_norm", "l1_loss", "layer_norm", "leaky_relu", "linear",
+__all__ = ["avg_pool2d", "batch_norm", "binary_cross_entropy_with_logits", "conv1d", "conv2d", "conv_transpose1d",
+           "conv_transpose2d", "cross_entropy", "dropout", "elu", "embedding", "gelu", "group_norm", "gru", "instance_norm", "l1_loss", "layer_norm", "leaky_relu", "linear",
            "log_softmax", "lstm", "max_pool2d", "mse_loss", "nll_loss", "normalize", "one_hot", "relu", "rnn",
            "scaled_dot_product_attention", "sigmoid", "silu", "softmax", "softplus", "tanh", "upsample_nearest2d"]
 
