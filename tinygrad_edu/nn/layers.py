@@ -51,13 +51,14 @@ class Conv2d(Module):
 
 
 class _ConvTranspose(Module):
-    """The layers below: weight (C, O/groups, *kernel); weight and bias start as U(-1/sqrt(fan_in), ..), fan_in = O/groups K K."""
+    """The two layers below. Weight (C, O/groups, *kernel) and bias start as U(-1/sqrt(fan_in), ..), fan_in = O/groups K K."""
 
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups=1, bias=True,
                  dilation=1):
         kernel = (kernel_size,) * self.axes if isinstance(kernel_size, int) else tuple(kernel_size)
         if in_channels % groups or out_channels % groups:
-            raise ValueError(f"{type(self).__name__}: {in_channels} and {out_channels} channels cannot be cut into {groups} groups")
+            raise ValueError(f"{type(self).__name__}: {in_channels} and {out_channels} channels cannot be cut into "
+                             f"{groups} groups")
         bound = 1 / math.sqrt(out_channels // groups * math.prod(kernel))
         self.weight = uniform(bound, in_channels, out_channels // groups, *kernel)
         self.bias = uniform(bound, out_channels) if bias else None

