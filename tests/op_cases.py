@@ -233,6 +233,17 @@ def convolutions(draw, d=2):
     return draw(case(of(g.x_shape), of(g.weight_shape), *bias, groups=g.groups,
                      **dict(zip(("stride", "padding", "dilation"), pairs))))
 
+@st.composite
+def transposed_convolutions(draw, d=2):
+    """x, weight and bias (or none) of a transposed convolution in d dimensions: what a convolution would make, and back."""
+    g = draw(conv_geometries(d))
+    options = dict(stride=g.stride, padding=g.padding, dilation=g.dilation)
+    reach = [r * (k - 1) + 1 for k, r in zip(g.kernel, g.dilation)]
+    options["output_padding"] = tuple((n + 2 * p - w) % s for n, p, w, s in zip(g.size, g.padding, reach, g.stride))
+    options = {name: value if d == 2 else value[0] for name, value in options.items()}
+    bias = [of((g.channels,))] if draw(st.booleans()) else []
+    return draw(case(of(g.out_shape), of(g.weight_shape), *bias, groups=g.groups, **options))
+
 def pooled():
     """Images (N, C, H, W) without ties, a kernel that fits and a stride (or none)."""
     options = dict(kernel_size=st.sampled_from([1, 2, (1, 2)]), stride=st.sampled_from([None, 1, (2, 1)]))

@@ -20,7 +20,8 @@ from tinygrad_edu import functional as F
 from op_cases import (along, attentions, borders, broadcast, case, choices, classified, contractions, convolutions, cuts,
                       equal_shapes, folded, images, indexed, integers, largest, larger_shapes, layers, an_axis, matrices,
                       neighbours, new_shapes, nonzero, of, places_along, pooled, positive, products, reductions, rounded,
-                      sequences, shaped, shapes, systems, thin, unary, untied, windowed, with_strange_values)
+                      sequences, shaped, shapes, systems, thin, transposed_convolutions, unary, untied, windowed,
+                      with_strange_values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -289,6 +290,21 @@ def np_convolution(x, weight, bias=None, stride=1, padding=0, dilation=1, groups
               for part, w in zip(np.split(x, groups, 1), np.split(weight, groups, 0))]
     return np.concatenate(pieces, 1) + (0 if bias is None else bias.reshape((-1,) + (1,) * d))
 
+def np_conv_transpose(x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    """Every pixel stamps its kernel on the output: the loop over the pixels, nothing cleverer."""
+    d = x.ndim - 2
+    stride, padding, extra, dilation = (np.broadcast_to(v, d) for v in (stride, padding, output_padding, dilation))
+    kernel, (N, C), O = weight.shape[2:], x.shape[:2], weight.shape[1] * groups
+    full = [(n - 1) * s + r * (k - 1) + 1 + e for n, s, r, k, e in zip(x.shape[2:], stride, dilation, kernel, extra)]
+    y = np.zeros((N, O, *full))
+    for place in np.ndindex(x.shape[2:]):
+        stamp = tuple(slice(i * s, i * s + r * (k - 1) + 1, r) for i, s, r, k in zip(place, stride, dilation, kernel))
+        pieces = [np.tensordot(part[(..., *place)], w, 1)
+                  for part, w in zip(np.split(x, groups, 1), np.split(weight, groups, 0))]
+        y[(slice(None), slice(None), *stamp)] += np.concatenate(pieces, 1)
+    y = y[(slice(None), slice(None), *(slice(p, n - p) for p, n in zip(padding, full)))]
+    return y + (0 if bias is None else bias.reshape((-1,) + (1,) * d))
+
 def np_windows(x, kernel_size, stride):
     kernel = np.broadcast_to(kernel_size, 2)
     return np_unfold(x, tuple(kernel), np.broadcast_to(kernel if stride is None else stride, 2), (1, 1))
@@ -321,6 +337,8 @@ row("linear", lambda x, weight, bias: x @ weight.T + bias,
     st.integers(0, 2).flatmap(lambda n: case(of((2,) * n + (3,)), of((4, 3)), of((4,)))))
 row("conv1d", np_convolution, convolutions(1))
 row("conv2d", np_convolution, convolutions(2))
+row("conv_transpose1d", np_conv_transpose, transposed_convolutions(1))
+row("conv_transpose2d", np_conv_transpose, transposed_convolutions(2))
 row("max_pool2d", lambda x, **options: np_windows(x, **options).max((2, 3)), pooled())
 row("avg_pool2d", lambda x, **options: np_windows(x, **options).mean((2, 3)), pooled())
 row("layer_norm", lambda x, weight, bias: np_standardize(x, -1) * weight + bias,

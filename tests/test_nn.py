@@ -13,6 +13,8 @@ LAYERS = {
     "Linear": (lambda m: m.Linear(5, 3), (4, 5)),
     "Linear without bias": (lambda m: m.Linear(5, 3, bias=False), (2, 4, 5)),
     "Conv2d": (lambda m: m.Conv2d(4, 6, (3, 2), stride=2, padding=1, groups=2), (2, 4, 7, 6)),
+    "ConvTranspose1d": (lambda m: m.ConvTranspose1d(4, 6, 3, 2, 1, 1, 2, False), (2, 4, 7)),
+    "ConvTranspose2d": (lambda m: m.ConvTranspose2d(4, 6, (3, 2), stride=2, padding=1, output_padding=(1, 0)), (2, 4, 7, 6)),
     "LayerNorm": (lambda m: m.LayerNorm((4, 3)), (5, 4, 3)),
     "GroupNorm": (lambda m: m.GroupNorm(2, 6), (3, 6, 4)),
     "BatchNorm1d": (lambda m: m.BatchNorm1d(5), (8, 5)),
@@ -60,11 +62,12 @@ def test_layer_equals_pytorch(name):
             np.testing.assert_allclose(p.grad.data, q.grad.numpy(), **CLOSE)
 
 
-@pytest.mark.parametrize("name", ["Linear", "Conv2d", "Embedding"])
+@pytest.mark.parametrize("name", ["Linear", "Conv2d", "ConvTranspose2d", "Embedding"])
 def test_initial_weights_have_pytorchs_spread(name):
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
-    make = {"Linear": lambda m: m.Linear(300, 1500), "Conv2d": lambda m: m.Conv2d(30, 1500, 3), "Embedding": lambda m: m.Embedding(300, 40)}
+    make = {"Linear": lambda m: m.Linear(300, 1500), "Conv2d": lambda m: m.Conv2d(30, 1500, 3),
+            "ConvTranspose2d": lambda m: m.ConvTranspose2d(30, 1500, 3), "Embedding": lambda m: m.Embedding(300, 40)}
     ours, theirs = make[name](nn), make[name](torch.nn)
     for p, q in zip(ours.parameters(), theirs.parameters()):
         assert p.data.dtype == np.float32 and p.shape == tuple(q.shape)

@@ -6,7 +6,7 @@ from . import backend
 from .kernels import loops  # noqa: F401  the plain loops, further faces of the kernels
 from .kernels.adaptive_pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_max_pool1d, adaptive_max_pool2d
 from .kernels.attention import scaled_dot_product_attention
-from .kernels.convolution import conv1d, conv2d
+from .kernels.convolution import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from .kernels.cross_entropy import cross_entropy, reduce
 from .kernels.embedding import embedding
 from .kernels.gelu import gelu
@@ -21,11 +21,12 @@ from .ops import (absolute, exp, log_softmax, logaddexp, maximum, minimum, one_h
 from .ops.elementwise import array_of
 
 __all__ = ["adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d", "alibi_bias",
-           "avg_pool1d", "avg_pool2d", "batch_norm", "binary_cross_entropy_with_logits", "conv1d", "conv2d", "cross_entropy",
-           "dropout", "elu", "embedding", "gelu", "group_norm", "gru", "instance_norm", "interpolate", "l1_loss",
-           "layer_norm", "leaky_relu", "linear", "log_softmax", "lstm", "max_pool1d", "max_pool2d", "mse_loss", "nll_loss",
-           "normalize", "one_hot", "relu", "rnn", "roi_align", "rotary_embedding", "scaled_dot_product_attention", "sigmoid",
-           "silu", "softmax", "softplus", "tanh", "upsample_nearest2d"]
+           "avg_pool1d", "avg_pool2d", "batch_norm", "binary_cross_entropy_with_logits", "conv1d", "conv2d",
+           "conv_transpose1d", "conv_transpose2d", "cross_entropy", "dropout", "elu", "embedding", "gelu", "group_norm",
+           "gru", "instance_norm", "interpolate", "l1_loss", "layer_norm", "leaky_relu", "linear", "log_softmax", "lstm",
+           "max_pool1d", "max_pool2d", "mse_loss", "nll_loss", "normalize", "one_hot", "relu", "rnn", "roi_align",
+           "rotary_embedding", "scaled_dot_product_attention", "sigmoid", "silu", "softmax", "softplus", "tanh",
+           "upsample_nearest2d"]
 
 
 # ---------------------------------------------------------------- activations

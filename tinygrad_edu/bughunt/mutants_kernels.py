@@ -161,11 +161,12 @@ def conv2d_averages_the_bias(self, gy):
 def conv2d_loses_overlaps(self, gy):
     """Where windows overlap the last one wins: = instead of +=."""
     _, gweight, gbias = _conv2d_backward(self, gy)
-    (x, weight, _), gx = self.saved, np.zeros_like(self.saved[0])
+    (x, weight), (top, left) = self.saved, self.padding
+    gx = np.pad(np.zeros_like(x), ((0, 0), (0, 0), (top, top), (left, left)))
     for h, w in np.ndindex(*gy.shape[2:]):
         corner = (..., slice(h * self.stride[0], None), slice(w * self.stride[1], None))
         gx[corner][..., : weight.shape[2], : weight.shape[3]] = np.einsum("no,ochw->nchw", gy[:, :, h, w], weight)
-    return gx, gweight, gbias
+    return gx[..., top : gx.shape[2] - top, left : gx.shape[3] - left], gweight, gbias
 
 @wrong(C.Conv2d, "conv2d in groups")
 def conv2d_swaps_its_groups(self, gy):

@@ -1,153 +1,381 @@
-"""Convolution of images (in the sense of deep learning: a correlation, the kernel is not flipped).
+"""Convolution of images (in the sense of deep learning: a correlation, the kernel is not flipped), and its adjoint.
 
-    N images   C input channels   O output channels   G groups   H W input (padded already)   KH KW kernel   OH OW output
-    s t stride   d e dilation, down and across
+    N images   C input channels   O output channels   G groups   H W input   KH KW kernel   OH OW output
+    s stride, p padding, d dilation: of lines and of columns
 
-    (1)  P[h, n ow, kw c] = x[n, c, h, ow t + kw e]         every pixel with its right neighbours, as one row of KW C/G
-    (2)  Y = sum over kh of P[kh d + oh s] @ W[kh]          W[kh] = weight as (KW C/G, O), one product for each line of it
-    (3)  y[n, o, oh, ow] = Y[oh, n ow, o] + bias[o]
+    y[n, o, oh, ow] = b[o] + sum over c, kh, kw of weight[o, c, kh, kw] x[n, c, oh s + kh d - p, ow s + kw d - p]
 
-The textbook's im2col copies every window whole, each pixel KH KW times. Windows that differ only by kh need no copies of
-their own: in P they are the same rows, some lines further down. So each pixel is copied KW times and read in place KH times.
-For that the line h comes first in P, and the channels last, where the KW C/G numbers of a row lie next to each other.
+As a matrix product this needs every window of x as a column of a matrix P, which holds each pixel KH KW times. For s = 1:
 
-Derivation. (2) is a sum of matrix products, so gW[kh] = P[kh d + oh s]' gY, and gP receives gY W[kh]' at the lines that
-were read. (1) copies x, some of it several times, so its adjoint adds each entry of gP to the pixel that it was read from.
+    (1)  lines      for each channel, all lines of a few images end to end: line 0 of every image, line 1 of every image, ..
+    (2)  P          its row (c, kh, kw) is channel c of (1), read from kh d lines and kw d pixels further on
+    (3)  Y = W P    W = weight as (O, C KH KW)
+    (4)  y = Y + b  cut into lines and images again
 
-Only x is saved; P is quickly remade. Work goes on in blocks of a few images, so that P stays in the cache.
+So (2) copies KH KW long runs, which takes a tenth of the time of (3). The price are columns of P whose window runs over the
+end of a line; (4) drops them. They are few: zeros between two images serve as the padding of both.
+For s > 1 entry kh of the kernel meets every s-th line only. So lines are sorted by their remainder modulo s, columns too, and
+within each such phase everything is as for s = 1.
+
+Derivation. Y = W P gives gW = gY P', and gP = W' gY would have to be added up over the windows that hold a pixel. Seen from
+the pixel: entry kh met pixel u as part of output u - kh d, so gx[u] is the sum over o, kh, kw of weight[o, c, kh, kw] times
+gy[o, u - kh d, ..]. That is (1) to (4) once more, of gy with the flipped kernel, for each phase of x by itself; nothing is
+added up twice.
+
+The transposed convolution does to x what the gradient of a convolution does to gy. So both kernels are made of three maps:
+`correlate`, `spread` and `weight_gradient` are what remains of the sum of gy[o] weight[o, c] x[c] without gy, x or weight.
+Only x and weight are saved; P is made again, a few images or lines at a time. Two threads share the batch.
+Measured on two cores, forward and backward, beside PyTorch with two threads: 1.2 to 1.3 times its time for 3x3 kernels on
+images of 32 x 32 x 32, 1.2 for 5x5 on one channel, 1.2 to 1.5 for stride 2, 0.9 for 1x1.
+
+LeCun et al. 1989, Backpropagation applied to handwritten zip code recognition; Zeiler et al. 2010, Deconvolutional networks.
 """
+import math
+from typing import NamedTuple
+
 from .. import backend
 from ..autograd import Kernel
-from ..ops import einsum, expand_dims, pad, unfold
+from ..ops import einsum, fold, pad, unfold
 from ..ops.elementwise import constant
 from ..ops.window import pair
+from ..threads import in_threads
 
-_BLOCK = 1 << 16        # numbers in P for one block of images: 256 KiB of float32, so that P and Y stay in the L2 cache
+_BLOCK = 1 << 19        # numbers of P at a time: 2 MiB of float32, for which calls are few and the cache still near
+_AS_IT_LIES = 256       # from so many pixels on, a 1x1 kernel takes images one by one, without (1), (2) and (4)
 
 
-class Conv2d(Kernel):
-    """y[n, o, oh, ow] = bias[o] + sum over c, kh, kw of weight[o, c, kh, kw] x[n, c, oh s + kh d, ow t + kw e]"""
+# ---------------------------------------------------------------- lines and windows
 
-    def __init__(self, stride, dilation, groups):
-        self.stride, self.dilation, self.groups = stride, dilation, groups
+class Phase(NamedTuple):
+    """Along one axis: kernel[entries], and the pixels that they meet, as one row of cells for a convolution of stride 1."""
+    entries: slice
+    count: int              # of entries
+    apart: int              # cells from one entry to the next
+    pixels: slice
+    cells: slice            # where the pixels lie; the other cells are padding
+    length: int             # of the row
 
-    def reference(self, x, weight, bias):
-        (N, C), (O, _, KH, KW), G = x.shape[:2], weight.shape, self.groups
-        windows = unfold(x, (KH, KW), self.stride, self.dilation)                       # (N, C, KH, KW, OH, OW)
-        OH, OW = windows.shape[-2:]
-        windows = windows.reshape(N, G, C // G, KH, KW, OH, OW)
-        y = einsum("ngcklhw,gockl->ngohw", windows, weight.reshape(G, O // G, C // G, KH, KW))
-        return y.reshape(N, O, OH, OW) + bias.reshape(O, 1, 1)
 
-    def forward(self, x, weight, bias):
-        self.save(x, weight, bias)
-        (N, O), (OH, OW) = (x.shape[0], weight.shape[0]), self._output_size(x, weight)
-        w = self._weight_lines(weight)                                                  # (KH, G, KW C/G, O/G)
-        y = self.xp.empty((N, O, OH, OW), x.dtype)
+def phases(n, k, out, s, p, d):
+    """A convolution along an axis of n pixels as a sum of convolutions of stride 1, each on every s-th pixel."""
+    step, found = s // math.gcd(s, d), []
+    for i in range(min(step, k)):
+        count, apart, first = len(range(i, k, step)), d * step // s, i * d - p      # entry i meets pixel `first` first
+        length = out + (count - 1) * apart
+        start = max(0, -(first // s))
+        stop = max(start, min(length, -((first - n) // s)))
+        pixels = slice(first + start * s, first + stop * s, s)
+        found.append(Phase(slice(i, None, step), count, apart, pixels, slice(start, stop), length))
+    return found
 
-        for block in self._blocks(x, OW, w):
-            P = self._neighbours(x[block], OW, w)                                       # (1)  (G, H, n OW, KW C/G)
-            Y = sum(self._lines(P, kh, OH) @ w[kh] for kh in range(len(w)))             # (2)  (G, OH n OW, O/G)
-            Y = Y.transpose(1, 0, 2).reshape(OH, -1, OW, O) + bias                      # (3)
-            y[block] = Y.transpose(1, 3, 0, 2)
+
+class Layout:
+    """(1), (2) and (4) of one convolution: how n images lie in `lines` (channels, cells), cells = (lines, n, width)."""
+
+    def __init__(self, size, kernel, out, stride, padding, dilation):
+        down, across = (phases(*axis) for axis in zip(size, kernel, out, stride, padding, dilation))
+        self.size, self.kernel, self.out, self.phases = size, kernel, out, [(a, b) for a in down for b in across]
+        self.width = max(max(out[1], b.cells.stop, b.length - b.cells.start) for b in across)
+        self.lead = max(a.length for a in down) - out[0], max(b.length for b in across) - out[1]
+        self.as_it_lies = kernel == stride == (1, 1) and size == out and math.prod(size) >= _AS_IT_LIES
+
+    def blocks(self, x):
+        """Slices of x (N, C, ..), a few images each."""
+        numbers = x.shape[1] * math.prod(self.kernel) * self.out[0] * self.width
+        return backend.blocks(x, _BLOCK if self.as_it_lies else numbers, _BLOCK)
+
+    def lines(self, x, xp):
+        """(1)  x (n, C, H, W) -> for each phase (C, cells)"""
+        (n, C), found = x.shape[:2], []
+        if n == 1 and self.as_it_lies:
+            return [x.reshape(C, -1)]
+        for a, b in self.phases:
+            count = a.length * n * self.width
+            lines = xp.zeros((C, count + b.length), x.dtype)
+            cells = lines[:, :count].reshape(C, a.length, n, self.width)
+            cells[:, a.cells, :, b.cells] = x[:, :, a.pixels, b.pixels].transpose(1, 2, 0, 3)
+            found.append(lines)
+        return found
+
+    def output_lines(self, gy, xp):
+        """(1)  for gy (n, O, OH, OW): (O, cells), and how many cells of zeros lie before the first output"""
+        (n, O), (OH, OW) = gy.shape[:2], self.out
+        if n == 1 and self.as_it_lies:
+            return gy.reshape(O, -1), 0
+        before, count = self.lead[0] * n * self.width + self.lead[1], OH * n * self.width
+        lines = xp.zeros((O, before + count + self.lead[0] * n * self.width), gy.dtype)
+        lines[:, before : before + count].reshape(O, OH, n, -1)[..., :OW] = gy.transpose(1, 2, 0, 3)
+        return lines, before
+
+    def windows(self, lines, phase, n, start, count, xp):
+        """(2)  for one phase: windows that start at cell `start` and the next ones, a view (C, KH, KW, count)"""
+        (a, b), (row, cell) = phase, lines.strides
+        strides = row, a.apart * n * self.width * cell, b.apart * cell, cell
+        return xp.lib.stride_tricks.as_strided(lines[:, start:], (len(lines), a.count, b.count, count), strides)
+
+    def unfold(self, lines, n, start, count, xp):
+        """(2)  for all phases together: `count` columns of P, (C KH KW, count)"""
+        if self.kernel == (1, 1):
+            return lines[0][:, start : start + count]                       # no copy
+        views = [self.windows(*both, n, start, count, xp) for both in zip(lines, self.phases)]
+        if len(views) == 1:
+            return views[0].reshape(-1, count)                              # the copy
+        P = xp.empty((len(lines[0]), *self.kernel, count), views[0].dtype)
+        for (a, b), view in zip(self.phases, views):
+            P[:, a.entries, b.entries] = view
+        return P.reshape(-1, count)
+
+
+# ---------------------------------------------------------------- the three maps
+
+class _Convolution(Kernel):
+    """The three maps among x (N, C, H, W), weight (O, C/G, KH, KW) and y (N, O, OH, OW)."""
+
+    def __init__(self, stride, padding, dilation, groups):
+        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+
+    def correlate(self, x, weight, bias, out):
+        """y = W P + b"""
+        N, O, (OH, OW), xp = len(x), len(weight), out, self.xp
+        to, W = self._layout(x.shape[2:], weight, out), self._matrix(weight)                # W (G, O/G, C/G KH KW)
+        y = xp.empty((N, O, OH, OW), x.dtype)
+
+        def work(part):
+            for block in to.blocks(x[part]):
+                n, lines = len(y[part][block]), to.lines(x[part][block], xp)                # (1)
+                Y = xp.empty((*W.shape[:2], OH * n * to.width), x.dtype)
+                for i in self._columns(Y, W):
+                    P = to.unfold(lines, n, i.start, Y[..., i].shape[2], xp)                # (2)
+                    xp.matmul(W, self._grouped(P), out=Y[..., i])                           # (3)
+                Y = Y.reshape(O, OH, n, -1)[..., :OW].transpose(2, 0, 1, 3)
+                xp.add(Y, bias[:, None, None], out=y[part][block])                          # (4)
+
+        in_threads(work, x, self._effort(weight, out))
         return y
 
+    def spread(self, gy, weight, size):
+        """gx: every output goes back to the pixels of its window; for each pixel, the sum over the windows that hold it."""
+        N, (O, C, *_), out, G, xp = len(gy), weight.shape, gy.shape[2:], self.groups, self.xp         # C of one group
+        to = self._layout(size, weight, out)
+        flipped = weight.reshape(G, O // G, C, *to.kernel).swapaxes(1, 2)
+        Ws = [flipped[..., a.entries, b.entries][..., ::-1, ::-1].reshape(G, C, -1) for a, b in to.phases]
+        gx = xp.zeros((N, G * C, *size), gy.dtype)
+
+        def work(part):
+            for block in to.blocks(gy[part]):
+                n, (lines, before) = len(gy[part][block]), to.output_lines(gy[part][block], xp)       # (1)
+                line = n * to.width
+                for (a, b), W in zip(to.phases, Ws):
+                    count = a.cells.stop - a.cells.start
+                    X = xp.empty((G, C, count * line), gy.dtype)
+                    first = before + (a.cells.start - (a.length - out[0])) * line - (b.length - out[1])
+                    for i in self._columns(X, W):
+                        P = to.windows(lines, (a, b), n, first + i.start, X[..., i].shape[2], xp)     # (2)
+                        xp.matmul(W, self._grouped(P), out=X[..., i])                                 # (3)
+                    X = X.reshape(G * C, count, n, to.width)[..., b.cells].transpose(2, 0, 1, 3)
+                    gx[part][block][:, :, a.pixels, b.pixels] = X                                     # (4)
+
+        in_threads(work, gy, self._effort(weight, out))
+        return gx
+
+    def weight_gradient(self, x, gy, weight):
+        """gW = gY P'"""
+        (OH, OW), xp = gy.shape[2:], self.xp
+        to, W = self._layout(x.shape[2:], weight, (OH, OW)), self._matrix(weight)
+
+        def work(part):
+            gW = xp.zeros_like(W)
+            for block in to.blocks(x[part]):
+                n, lines = len(x[part][block]), to.lines(x[part][block], xp)
+                gY, before = to.output_lines(gy[part][block], xp)
+                gY = self._grouped(gY[:, before : before + OH * n * to.width])
+                for i in self._columns(gY, W):
+                    P = to.unfold(lines, n, i.start, gY[..., i].shape[2], xp)
+                    gW += gY[..., i] @ self._grouped(P).swapaxes(1, 2)
+            return gW
+
+        return sum(in_threads(work, x, self._effort(weight, (OH, OW)))).reshape(weight.shape)
+
+    def _layout(self, size, weight, out):
+        return Layout(tuple(size), weight.shape[2:], tuple(out), *self._two_axes())
+
+    def _two_axes(self):
+        """stride, padding, dilation down and across; a sequence is an image of one line"""
+        return [(plain,) * (2 - len(t)) + t for t, plain in ((self.stride, 1), (self.padding, 0), (self.dilation, 1))]
+
+    def _matrix(self, weight):
+        return weight.reshape(self.groups, len(weight) // self.groups, -1)
+
+    def _grouped(self, P):
+        """(.., count) -> (G, rows of one group, count)"""
+        return P.reshape(self.groups, -1, P.shape[-1])
+
+    def _columns(self, Y, W):
+        """Slices of the last axis of Y = W P, so long that these columns of P fill a block."""
+        return backend.blocks(Y.T, len(W) * W.shape[2], _BLOCK)
+
+    def _effort(self, weight, out):
+        """The work for one image, in the currency of `in_threads`: BLAS does 8 multiplications while NumPy does one."""
+        return weight.size * math.prod(out) // 8
+
+
+# ---------------------------------------------------------------- the two kernels
+
+class Conv2d(_Convolution):
+    """y[n, o, q] = bias[o] + sum over c, k of weight[o, c, k] x[n, c, q s + k d - p], over one axis or two"""
+
+    def reference(self, x, weight, bias):
+        N, O, G, kernel = len(x), len(weight), self.groups, weight.shape[2:]
+        windows = unfold(pad(x, _borders(self.padding)), kernel, self.stride, self.dilation)         # (N, C, *kernel, *out)
+        out, K = windows.shape[2 + len(kernel):], weight.size // O
+        windows = windows.reshape(N, G, K, math.prod(out))
+        y = einsum("ngkp,gok->ngop", windows, weight.reshape(G, O // G, K))
+        return y.reshape(N, O, *out) + bias.reshape(O, *(1,) * len(out))
+
+    def forward(self, x, weight, bias):
+        self.save(x, weight)
+        out = output_size(x.shape[2:], weight.shape[2:], self.stride, self.padding, self.dilation)
+        y = self.correlate(_images(x), _images(weight), bias, (1, *out)[-2:])
+        return y.reshape(*y.shape[:2], *out)
+
     def backward(self, gy):
-        x, weight, bias = self.saved
-        C, (O, _, KH, KW), G = x.shape[1], weight.shape, self.groups
-        OH, OW = gy.shape[2:]
-        w = self._weight_lines(weight)
-        gw, gx = self.xp.zeros_like(w), self.xp.zeros_like(x) if self.needs(0) else None
+        x, weight = map(_images, self.saved)
+        gy = _images(gy)
+        gx = _shaped(self.spread(gy, weight, x.shape[2:]), self.saved[0]) if self.needs(0) else None
+        gweight = _shaped(self.weight_gradient(x, gy, weight), self.saved[1]) if self.needs(1) else None
+        return gx, gweight, _channel_sums(gy) if self.needs(2) else None
 
-        for block in self._blocks(x, OW, w):
-            gY = gy[block].transpose(2, 0, 3, 1).reshape(-1, G, O // G).transpose(1, 0, 2)      # undo (3)
-            P = self._neighbours(x[block], OW, w)
-            for kh in range(KH):                                                        # undo (2): gW = P' gY
-                gw[kh] += self._lines(P, kh, OH).transpose(0, 2, 1) @ gY
-            if gx is not None:
-                gP = self.xp.zeros_like(P)
-                for kh in range(KH):                                                    # undo (2): gP = gY W'
-                    lines = self._line_slice(gP, kh, OH)
-                    lines += (gY @ w[kh].transpose(0, 2, 1)).reshape(lines.shape)
-                self._add_neighbours(gx[block], gP, KW)                                 # undo (1)
 
-        gweight = gw.reshape(KH, G, KW, C // G, O // G).transpose(1, 4, 3, 0, 2).reshape(weight.shape)
-        return gx, gweight, gy.sum(axis=(0, 2, 3)) if self.needs(2) else None
+class ConvTranspose2d(_Convolution):
+    """y[n, o, q s + k d - p] += bias[o] + sum over c of weight[c, o, k] x[n, c, q]: Conv2d the other way round"""
 
-    # ------------------------------------------------------------ pieces
+    def __init__(self, stride, padding, output_padding, dilation, groups):
+        super().__init__(stride, padding, dilation, groups)
+        self.output_padding = output_padding
 
-    def _output_size(self, x, weight):
-        sizes = zip(x.shape[2:], weight.shape[2:], self.stride, self.dilation)
-        return tuple((n - d * (k - 1) - 1) // s + 1 for n, k, s, d in sizes)
+    def reference(self, x, weight, bias):
+        (N, C, *size), (_, O, *kernel), G = x.shape, weight.shape, self.groups                       # O of one group
+        windows = einsum("ngcp,gck->ngkp", x.reshape(N, G, C // G, math.prod(size)),
+                         weight.reshape(G, C // G, O * math.prod(kernel)))
+        windows = windows.reshape(N, G * O, *kernel, *size)
+        reach = [(n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(size, self.stride, self.dilation, kernel)]
+        y = pad(fold(windows, reach, kernel, self.stride, self.dilation),
+                ((0, 0), (0, 0), *((0, extra) for extra in self.output_padding)))
+        inside = tuple(slice(p, n - p) for p, n in zip(self.padding, y.shape[2:]))
+        return y[(..., *inside)] + bias.reshape(G * O, *(1,) * len(size))
 
-    def _weight_lines(self, weight):
-        """weight (O, C/G, KH, KW) as one matrix for each of its lines: (KH, G, KW C/G, O/G)."""
-        (O, C, KH, KW), G = weight.shape, self.groups                                   # here C counts one group
-        w = weight.reshape(G, O // G, C, KH, KW).transpose(3, 0, 4, 2, 1)
-        return self.xp.ascontiguousarray(w).reshape(KH, G, KW * C, O // G)
+    def forward(self, x, weight, bias):
+        self.save(x, weight)
+        geometry = x.shape[2:], weight.shape[2:], self.stride, self.padding, self.dilation, self.output_padding
+        size = tuple((n - 1) * s - 2 * p + d * (k - 1) + extra + 1 for n, k, s, p, d, extra in zip(*geometry))
+        y = self.spread(_images(x), _images(weight), (1, *size)[-2:])
+        y += bias[:, None, None]
+        return y.reshape(*y.shape[:2], *size)
 
-    def _blocks(self, x, OW, w):
-        return backend.blocks(x, x.shape[2] * OW * w.shape[2] * self.groups, _BLOCK)
+    def backward(self, gy):
+        x, weight = map(_images, self.saved)
+        gy = _images(gy)
+        no_bias = self.xp.zeros(len(weight), gy.dtype)
+        gx = _shaped(self.correlate(gy, weight, no_bias, x.shape[2:]), self.saved[0]) if self.needs(0) else None
+        gweight = _shaped(self.weight_gradient(gy, x, weight), self.saved[1]) if self.needs(1) else None
+        return gx, gweight, _channel_sums(gy) if self.needs(2) else None
 
-    def _neighbours(self, x, OW, w):
-        """Every pixel that starts a window, with its KW neighbours: x (n, C, H, W) -> P (G, H, n OW, KW C/G)."""
-        (n, C, H), G, t, e = x.shape[:3], self.groups, self.stride[1], self.dilation[1]
-        KW = w.shape[2] * G // C
-        x = self.xp.ascontiguousarray(x.transpose(2, 0, 3, 1))                          # (H, n, W, C)
-        sh, sn, sw, sc = x.strides
-        rows = self.xp.lib.stride_tricks.as_strided(x, (G, H, n, OW, KW, C // G), (C // G * sc, sh, sn, t * sw, e * sw, sc))
-        return rows.reshape(G, H, n * OW, KW * C // G)                                  # the one copy
 
-    def _line_slice(self, P, kh, OH):
-        """The lines kh d + oh s of P."""
-        first = kh * self.dilation[0]
-        return P[:, first : first + (OH - 1) * self.stride[0] + 1 : self.stride[0]]
+def _images(a):
+    """A sequence (.., .., T) as an image of one line (.., .., 1, T); images stay."""
+    return a[:, :, None] if a.ndim == 3 else a
 
-    def _lines(self, P, kh, OH):
-        """The same lines as one matrix (G, OH n OW, KW C/G): without a copy for stride 1."""
-        return self._line_slice(P, kh, OH).reshape(P.shape[0], -1, P.shape[3])
 
-    def _add_neighbours(self, gx, gP, KW):
-        """The adjoint of `_neighbours`: add every entry of gP to the pixel of gx (n, C, H, W) that it was read from."""
-        (n, C, H, W), G, t, e = gx.shape, self.groups, self.stride[1], self.dilation[1]
-        gP = gP.reshape(G, H, n, -1, KW, C // G)
-        OW, total = gP.shape[3], self.xp.zeros((H, n, W, G, C // G), gx.dtype)
-        for kw in range(KW):
-            total[:, :, kw * e : kw * e + (OW - 1) * t + 1 : t] += gP[:, :, :, :, kw].transpose(1, 2, 3, 0, 4)
-        gx += total.reshape(H, n, W, C).transpose(1, 3, 0, 2)
+def _shaped(a, like):
+    """The way back. The engine would copy a view, so an image is returned as it is."""
+    return a.reshape(like.shape) if a.ndim != like.ndim else a
 
+
+def _channel_sums(gy):
+    """gy (N, O, OH, OW) -> (O,)"""
+    return sum(in_threads(lambda part: gy[part].sum(axis=(0, 2, 3)), gy, math.prod(gy.shape[1:])))
+
+
+def _borders(padding):
+    return ((0, 0), (0, 0), *((p, p) for p in padding))
+
+
+def output_size(size, kernel, stride, padding, dilation):
+    return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(size, kernel, stride, padding, dilation))
+
+
+# ---------------------------------------------------------------- what users call
 
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """Convolve images x (N, C, H, W) with weight (O, C / groups, KH, KW), bias (O,): (N, O, OH, OW).
 
     stride, padding, dilation: an int or a pair. padding adds zeros on both sides. OH = (H + 2 padding - dilation (KH - 1)
-    - 1) // stride + 1. LeCun et al. 1989, Backpropagation applied to handwritten zip code recognition.
+    - 1) // stride + 1.
     """
     stride, padding, dilation = pair(stride), pair(padding), pair(dilation)
-    _check(x, weight, bias, padding, dilation, groups)
-    if any(padding):
-        x = pad(x, ((0, 0), (0, 0), (padding[0], padding[0]), (padding[1], padding[1])))
-    if bias is None:
-        bias = constant(weight, lambda w: backend.array_module(w).zeros(w.shape[0], w.dtype))
-    return Conv2d(stride, dilation, groups).apply(x, weight, bias)
+    bias = _checked("conv2d", x, weight, bias, padding, dilation, groups)
+    return Conv2d.face(x)(stride, padding, dilation, groups).apply(x, weight, bias)
 
 
 def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    """Convolve sequences x (N, C, T) with weight (O, C / groups, K), bias (O,): images of height 1. Gives (N, O, OT)."""
-    if x.ndim != 3 or weight.ndim != 3:
-        raise ValueError(f"conv1d: got x {x.shape} and weight {weight.shape}, expected (N, C, T) and (O, C / groups, K)")
-    y = conv2d(expand_dims(x, 2), expand_dims(weight, 2), bias, (1, stride), (0, padding), (1, dilation), groups)
-    return y.reshape(y.shape[:2] + y.shape[3:])
+    """Convolve sequences x (N, C, T) with weight (O, C / groups, K), bias (O,): (N, O, OT), OT as OH in `conv2d`."""
+    bias = _checked("conv1d", x, weight, bias, (padding,), (dilation,), groups)
+    return Conv2d.face(x)((stride,), (padding,), (dilation,), groups).apply(x, weight, bias)
 
 
-def _check(x, weight, bias, padding, dilation, groups):
-    if x.ndim != 4 or weight.ndim != 4:
-        raise ValueError(f"conv2d: got x {x.shape} and weight {weight.shape}, expected (N, C, H, W) and (O, C / groups, KH, KW)")
+def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    """The adjoint of `conv2d` in x: x (N, C, H, W), weight (C, O / groups, KH, KW), bias (O,) -> (N, O, OH, OW).
+
+    OH = (H - 1) stride - 2 padding + dilation (KH - 1) + output_padding + 1; output_padding, less than stride or dilation, says
+    which of the sizes that conv2d would bring to H is meant.
+    """
+    stride, padding, output_padding, dilation = pair(stride), pair(padding), pair(output_padding), pair(dilation)
+    bias = _checked_transposed("conv_transpose2d", x, weight, bias, stride, padding, output_padding, dilation, groups)
+    return ConvTranspose2d.face(x)(stride, padding, output_padding, dilation, groups).apply(x, weight, bias)
+
+
+def conv_transpose1d(x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    """The adjoint of `conv1d` in x: x (N, C, T), weight (C, O / groups, K), bias (O,) -> (N, O, OT), OT as OH there."""
+    geometry = (stride,), (padding,), (output_padding,), (dilation,)
+    bias = _checked_transposed("conv_transpose1d", x, weight, bias, *geometry, groups)
+    return ConvTranspose2d.face(x)(*geometry, groups).apply(x, weight, bias)
+
+
+def _checked(caller, x, weight, bias, padding, dilation, groups):
+    """The bias, zeros if there is none, once all shapes have been found to fit."""
+    _check_axes(caller, x, weight, len(padding), "(O, C / groups, {})")
     if x.shape[1] != weight.shape[1] * groups or weight.shape[0] % groups:
-        raise ValueError(f"conv2d: x has {x.shape[1]} channels, weight {weight.shape} with {groups} groups expects "
+        raise ValueError(f"{caller}: x has {x.shape[1]} channels, weight {weight.shape} with {groups} groups expects "
                          f"{weight.shape[1] * groups}, and outputs divisible by {groups}")
-    if bias is not None and tuple(bias.shape) != (weight.shape[0],):
-        raise ValueError(f"conv2d: bias has shape {bias.shape}, expected ({weight.shape[0]},)")
     for n, p, k, d in zip(x.shape[2:], padding, weight.shape[2:], dilation):
         if n + 2 * p < d * (k - 1) + 1:
-            raise ValueError(f"conv2d: the kernel reaches over {d * (k - 1) + 1} pixels, the padded input has {n + 2 * p}")
+            raise ValueError(f"{caller}: the kernel reaches over {d * (k - 1) + 1} pixels, the padded input has {n + 2 * p}")
+    return _bias(caller, weight, bias, weight.shape[0])
+
+
+def _checked_transposed(caller, x, weight, bias, stride, padding, output_padding, dilation, groups):
+    _check_axes(caller, x, weight, len(padding), "(C, O / groups, {})")
+    if x.shape[1] != weight.shape[0] or x.shape[1] % groups:
+        raise ValueError(f"{caller}: x has {x.shape[1]} channels, weight {weight.shape} expects {weight.shape[0]}, "
+                         f"divisible by {groups} groups")
+    for n, k, s, p, extra, d in zip(x.shape[2:], weight.shape[2:], stride, padding, output_padding, dilation):
+        if not 0 <= extra < max(s, d):
+            raise ValueError(f"{caller}: output_padding is {extra}, expected less than stride {s} or dilation {d}")
+        if (n - 1) * s - 2 * p + d * (k - 1) + extra < 0:
+            raise ValueError(f"{caller}: padding {p} leaves nothing of {(n - 1) * s + d * (k - 1) + extra + 1} outputs")
+    return _bias(caller, weight, bias, weight.shape[1] * groups)
+
+
+def _check_axes(caller, x, weight, axes, weight_shape):
+    if x.ndim != axes + 2 or weight.ndim != axes + 2:
+        pixels, kernel = ("T", "K") if axes == 1 else ("H, W", "KH, KW")
+        raise ValueError(f"{caller}: got x {x.shape} and weight {weight.shape}, expected (N, C, {pixels}) and "
+                         + weight_shape.format(kernel))
+
+
+def _bias(caller, weight, bias, channels):
+    if bias is None:
+        return constant(weight, lambda w: backend.array_module(w).zeros(channels, w.dtype))
+    if tuple(bias.shape) != (channels,):
+        raise ValueError(f"{caller}: bias has shape {tuple(bias.shape)}, expected ({channels},)")
+    return bias
