@@ -25,6 +25,7 @@ from .. import backend
 from ..autograd import Kernel, sum_to
 from ..ops import repeat, softmax, swapaxes, where
 from ..ops.elementwise import array_of
+from ..threads import in_threads
 
 _SCORES = {"cpu": 1 << 17, "cuda": 1 << 26}     # scores in one block: 512 KiB of float32 on the host, for the cache
 _ROWS = 64                                      # but at least so many queries, for the products
@@ -45,7 +46,7 @@ class Attention(Kernel):
         allowed = self._allowed(array_of(scores))
         if allowed is True:
             return softmax(scores) @ value
-        weights = softmax(where(allowed, scores, -1e30))
+        weights = softmax(where(allowed, scores, _lowest(array_of(scores))))
         return where(allowed, weights, 0.0) @ value
 
     def forward(self, *inputs):
@@ -53,43 +54,52 @@ class Attention(Kernel):
         lead, dtype = self._lead(q, k, v, *bias), self.xp.result_type(*inputs)
         y = self.xp.zeros((*lead, q.shape[-2], v.shape[-1]), dtype)
         L = self.xp.zeros((*self._lead(q, k, *bias), q.shape[-2], 1), dtype)
+        blocks = self._blocks(lead, q, k)
 
-        for heads, rows, keys in self._blocks(lead, q, k):
-            p = self._scores(q, k, bias, heads, rows, keys)                         # (1)
-            top = self._largest(p)                                                  # (2)
-            p -= top
-            self.xp.exp(p, out=p)
-            total = p @ self.xp.ones((p.shape[-1], 1), p.dtype)                     # faster than p.sum
-            total += total == 0                                                     # who may look nowhere: y = 0 / 1
-            y[(*heads, rows)] = p @ _part(v, heads, keys) / total                   # (3)
-            _part(L, heads, rows)[...] = top + self.xp.log(total)                   # (4)
+        def work(part):
+            for heads, rows, keys in blocks[part]:
+                p = self._scores(q, k, bias, heads, rows, keys)                     # (1)
+                top = self._largest(p)                                              # (2)
+                p -= top
+                self.xp.exp(p, out=p)
+                total = p @ self.xp.ones((p.shape[-1], 1), p.dtype)                 # faster than p.sum
+                total += total == 0                                                 # who may look nowhere: y = 0 / 1
+                y[(*heads, rows)] = p @ _part(v, heads, keys) / total               # (3)
+                _part(L, heads, rows)[...] = top + self.xp.log(total)               # (4)
 
+        in_threads(work, self.xp.arange(len(blocks)), _SCORES["cpu"])
         self.save(*inputs, y, L)
         return y.reshape(*lead[:-2], lead[-2] * lead[-1], *y.shape[-2:]) if self.groups else y
 
     def backward(self, gy):
         *inputs, y, L = self.saved
-        gradients = [self.xp.zeros_like(x) for i, x in enumerate(inputs) if i < 3 or self.needs(i)]
-        (q, k, v, *bias), (gq, gk, gv, *gbias) = self._by_group(inputs), self._by_group(gradients)
-        gy = gy.reshape(y.shape)
+        q, k, v, *bias = self._by_group(inputs)
+        gy, blocks = gy.reshape(y.shape), self._blocks(y.shape[:-2], q, k)
 
-        for heads, rows, keys in self._blocks(y.shape[:-2], q, k):
-            w = self._scores(q, k, bias, heads, rows, keys)                         # (1) and (2) again
-            w -= _part(L, heads, rows)
-            self.xp.exp(w, out=w)
-            g = gy[(*heads, rows)]
-            gs = g @ _part(v, heads, keys).swapaxes(-1, -2)                         # undo (3): gw, and gv
-            _add(_part(gv, heads, keys), w.swapaxes(-1, -2) @ g)
-            gs -= (g * y[(*heads, rows)]).sum(axis=-1, keepdims=True)               # undo (2)
-            gs *= w
-            _add(_part(gq, heads, rows), gs @ _part(k, heads, keys))                # undo (1)
-            _add(_part(gk, heads, keys), gs.swapaxes(-1, -2) @ _part(q, heads, rows))
-            for gb in gbias:
-                _add(_part(gb, heads, rows, keys), gs)
+        def work(part):
+            gradients = [self.xp.zeros_like(x) for i, x in enumerate(inputs) if i < 3 or self.needs(i)]
+            gq, gk, gv, *gbias = self._by_group(gradients)
+            for heads, rows, keys in blocks[part]:
+                w = self._scores(q, k, bias, heads, rows, keys)                     # (1) and (2) again
+                w -= _part(L, heads, rows)
+                self.xp.exp(w, out=w)
+                g = gy[(*heads, rows)]
+                gs = g @ _part(v, heads, keys).swapaxes(-1, -2)                     # undo (3): gw, and gv
+                _add(_part(gv, heads, keys), w.swapaxes(-1, -2) @ g)
+                gs -= (g * y[(*heads, rows)]).sum(axis=-1, keepdims=True)           # undo (2)
+                gs *= w
+                _add(_part(gq, heads, rows), gs @ _part(k, heads, keys))            # undo (1)
+                _add(_part(gk, heads, keys), gs.swapaxes(-1, -2) @ _part(q, heads, rows))
+                for gb in gbias:
+                    _add(_part(gb, heads, rows, keys), gs)
+            return gradients
 
+        # Several heads, and all rows, may share keys, so each thread sums its blocks into gradients of its own.
+        threads = in_threads(work, self.xp.arange(len(blocks)), _SCORES["cpu"])
+        gq, gk, gv, *gbias = [sum(others, first) for first, *others in zip(*threads)]
         gq *= self.scale
         gk *= self.scale
-        return (*gradients, None) if len(gradients) < len(inputs) else tuple(gradients)
+        return gq, gk, gv, *(gbias or [None] * len(bias))
 
     # ------------------------------------------------------------ who may look where
 
@@ -105,16 +115,18 @@ class Attention(Kernel):
         return allowed
 
     def _blocks(self, lead, q, k):
-        """(heads, rows, keys), slices: blocks of queries, each with all keys that one of its queries may see."""
+        """[(heads, rows, keys), ..], slices: blocks of queries, each with all keys that one of its queries may see."""
         T, S, scores = q.shape[-2], k.shape[-2], _SCORES[backend.device_of(q)]
-        n_rows = max(1, min(T, max(_ROWS, scores // max(1, S))))
+        most = max(_ROWS, self.window or T)                 # queries whose windows overlap, or many keys are for few
+        n_rows, blocks = max(1, min(T, most, max(_ROWS, scores // max(1, S)))), []
         for start in range(0, T, n_rows):
             stop = min(start + n_rows, T)
             first = max(0, start + 1 - self.window) if self.window else 0
             last = min(stop, S) if self.causal else S
             if first < last:
-                for heads in _head_blocks(lead, scores // (n_rows * (last - first))):
-                    yield heads, slice(start, stop), slice(first, last)
+                heads = _head_blocks(lead, scores // (n_rows * (last - first)))
+                blocks += [(h, slice(start, stop), slice(first, last)) for h in heads]
+        return blocks[::2] + blocks[1::2]                   # each half has early queries, with few keys, and late ones
 
     def _scores(self, q, k, bias, heads, rows, keys):
         """(1) for one block."""
@@ -140,7 +152,7 @@ class Attention(Kernel):
         while s.shape[-1] > 8:
             half = (s.shape[-1] + 1) // 2                   # of an odd number the two halves overlap
             s = self.xp.maximum(s[..., :half], s[..., -half:])
-        return self.xp.maximum(s.max(axis=-1, keepdims=True), -1e30)
+        return self.xp.maximum(s.max(axis=-1, keepdims=True), _lowest(s))
 
     # ------------------------------------------------------------ heads
 
@@ -175,6 +187,11 @@ def _part(x, heads, rows, columns=slice(None)):
     """The part of x that broadcasts to a block: axes of length 1 serve every block."""
     place = (*heads, rows, columns)[-x.ndim:] if x.ndim else ()
     return x[(..., *[part if n > 1 else slice(None) for part, n in zip(place, x.shape)])]
+
+
+def _lowest(scores):
+    """A number below all scores, finite: its difference to any of them is no overflow either."""
+    return float(backend.array_module(scores).finfo(scores.dtype).min) / 2
 
 
 def _add(target, g):
