@@ -8,9 +8,11 @@ from .kernels.attention import scaled_dot_product_attention
 from .kernels.convolution import conv1d, conv2d
 from .kernels.cross_entropy import cross_entropy, reduce
 from .kernels.gelu import gelu
+from .kernels.gru import gru
+from .kernels.lstm import lstm
 from .kernels.normalization import batch_norm, group_norm, instance_norm, layer_norm
 from .kernels.pooling import avg_pool2d, max_pool2d
-from .kernels.recurrent import gru, lstm, rnn
+from .kernels.recurrent import rnn
 from .ops import (absolute, embedding, exp, log_softmax, logaddexp, maximum, minimum, one_hot, relu, repeat, sigmoid,
                   softmax, sqrt, square, sum, swapaxes, take_along_axis, tanh, where)
 from .ops.elementwise import array_of
