@@ -25,7 +25,7 @@ from .. import backend
 from ..autograd import Kernel, sum_to
 from ..ops import repeat, softmax, swapaxes, where
 from ..ops.elementwise import array_of
-from ..threads import in_threads
+from ..threads import in_threads, thread_count
 
 _SCORES = {"cpu": 1 << 17, "cuda": 1 << 26}     # scores in one block: 512 KiB of float32 on the host, for the cache
 _ROWS = 64                                      # but at least so many queries, for the products
@@ -54,27 +54,27 @@ class Attention(Kernel):
         lead, dtype = self._lead(q, k, v, *bias), self.xp.result_type(*inputs)
         y = self.xp.zeros((*lead, q.shape[-2], v.shape[-1]), dtype)
         L = self.xp.zeros((*self._lead(q, k, *bias), q.shape[-2], 1), dtype)
-        blocks = self._blocks(lead, q, k)
+        blocks, numbers = self._blocks(lead, q, k)
 
         def work(part):
             for heads, rows, keys in blocks[part]:
                 p = self._scores(q, k, bias, heads, rows, keys)                     # (1)
-                top = self._largest(p)                                              # (2)
+                top = self.xp.maximum(p.max(axis=-1, keepdims=True), _lowest(p))    # (2), finite even if all are hidden
                 p -= top
                 self.xp.exp(p, out=p)
-                total = p @ self.xp.ones((p.shape[-1], 1), p.dtype)                 # faster than p.sum
+                total = p @ self.xp.ones((p.shape[-1], 1), p.dtype)                 # p.sum, but faster
                 total += total == 0                                                 # who may look nowhere: y = 0 / 1
                 y[(*heads, rows)] = p @ _part(v, heads, keys) / total               # (3)
                 _part(L, heads, rows)[...] = top + self.xp.log(total)               # (4)
 
-        in_threads(work, self.xp.arange(len(blocks)), _SCORES["cpu"])
+        in_threads(work, self.xp.arange(len(blocks)), numbers)
         self.save(*inputs, y, L)
         return y.reshape(*lead[:-2], lead[-2] * lead[-1], *y.shape[-2:]) if self.groups else y
 
     def backward(self, gy):
         *inputs, y, L = self.saved
         q, k, v, *bias = self._by_group(inputs)
-        gy, blocks = gy.reshape(y.shape), self._blocks(y.shape[:-2], q, k)
+        gy, (blocks, numbers) = gy.reshape(y.shape), self._blocks(y.shape[:-2], q, k)
 
         def work(part):
             gradients = [self.xp.zeros_like(x) for i, x in enumerate(inputs) if i < 3 or self.needs(i)]
@@ -95,7 +95,7 @@ class Attention(Kernel):
             return gradients
 
         # Several heads, and all rows, may share keys, so each thread sums its blocks into gradients of its own.
-        threads = in_threads(work, self.xp.arange(len(blocks)), _SCORES["cpu"])
+        threads = in_threads(work, self.xp.arange(len(blocks)), numbers)
         gq, gk, gv, *gbias = [sum(others, first) for first, *others in zip(*threads)]
         gq *= self.scale
         gk *= self.scale
@@ -115,18 +115,24 @@ class Attention(Kernel):
         return allowed
 
     def _blocks(self, lead, q, k):
-        """[(heads, rows, keys), ..], slices: blocks of queries, each with all keys that one of its queries may see."""
-        T, S, scores = q.shape[-2], k.shape[-2], _SCORES[backend.device_of(q)]
-        most = max(_ROWS, self.window or T)                 # queries whose windows overlap, or many keys are for few
-        n_rows, blocks = max(1, min(T, most, max(_ROWS, scores // max(1, S)))), []
+        """[(heads, rows, keys), ..], slices: blocks of queries, each with all keys that one of its queries may see; and how
+        many numbers the work on one of them passes over."""
+        T, S, H, most = q.shape[-2], k.shape[-2], math.prod(lead), _SCORES[backend.device_of(q)]
+        threads = thread_count() if H * T * S >= most else 1
+        n_rows = max(1, min(T, max(_ROWS, most // max(1, S))))
+        if self.causal:                                     # many queries in a block: many keys that only the last may see
+            n_rows = min(n_rows, max(_ROWS, min(T // 8, self.window or T)))
+
+        blocks = []
         for start in range(0, T, n_rows):
             stop = min(start + n_rows, T)
             first = max(0, start + 1 - self.window) if self.window else 0
             last = min(stop, S) if self.causal else S
             if first < last:
-                heads = _head_blocks(lead, scores // (n_rows * (last - first)))
+                heads = _head_blocks(lead, min(most // (n_rows * (last - first)), -(-H // threads)))
                 blocks += [(h, slice(start, stop), slice(first, last)) for h in heads]
-        return blocks[::2] + blocks[1::2]                   # each half has early queries, with few keys, and late ones
+        dealt = [block for i in range(threads) for block in blocks[i::threads]]         # early and late queries for each
+        return dealt, 4 * H * T * S // max(1, len(blocks))
 
     def _scores(self, q, k, bias, heads, rows, keys):
         """(1) for one block."""
@@ -145,14 +151,6 @@ class Attention(Kernel):
 
     def _penalty(self, hidden, s):
         return self.xp.where(hidden, float("-inf"), 0.0).astype(s.dtype)
-
-    def _largest(self, s):
-        """The largest number of every row, finite even where nothing is allowed. By halves: NumPy's maximum of two
-        arrays is vectorised; its max along a row is not, and 7 times as slow."""
-        while s.shape[-1] > 8:
-            half = (s.shape[-1] + 1) // 2                   # of an odd number the two halves overlap
-            s = self.xp.maximum(s[..., :half], s[..., -half:])
-        return self.xp.maximum(s.max(axis=-1, keepdims=True), _lowest(s))
 
     # ------------------------------------------------------------ heads
 
