@@ -69,7 +69,7 @@ class Attention(Kernel):
 
         in_threads(work, self.xp.arange(len(blocks)), numbers)
         self.save(*inputs, y, L)
-        return y.reshape(*lead[:-2], lead[-2] * lead[-1], *y.shape[-2:]) if self.groups else y
+        return self._join_groups(y)
 
     def backward(self, gy):
         *inputs, y, L = self.saved
@@ -164,6 +164,9 @@ class Attention(Kernel):
         n = min(x.shape[-3], self.groups)                   # 1: the same for all heads
         return x.reshape(*x.shape[:-3], n, x.shape[-3] // n, *x.shape[-2:])
 
+    def _join_groups(self, y):
+        return y.reshape(*y.shape[:-4], y.shape[-4] * y.shape[-3], *y.shape[-2:]) if self.groups else y
+
     def _lead(self, *arrays):
         """The axes before the last two, broadcast."""
         masks = [] if self.mask is None else self._by_group([self.mask])
@@ -208,7 +211,7 @@ def scaled_dot_product_attention(query, key, value, mask=None, causal=False, bia
     groups = _check(query, key, value, mask, bias, window)
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     inputs = (query, key, value) if bias is None else (query, key, value, bias)
-    return Attention(mask, causal or window is not None, window, scale, groups).apply(*inputs)
+    return Attention.face(query)(mask, causal or window is not None, window, scale, groups).apply(*inputs)
 
 
 def _check(query, key, value, mask, bias, window):
