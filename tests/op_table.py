@@ -397,6 +397,22 @@ def recurrent(gates, biases):
 row("rnn", np_rnn, recurrent(1, 1))
 row("gru", np_gru, recurrent(3, 2))
 
+def np_lstm_of_lengths(*inputs, lengths):
+    """Each sequence alone, cut to its length; zeros after it."""
+    x, h, c, *weights = inputs
+    outputs, h, c = np.zeros(x.shape[:2] + h.shape[1:]), h.copy(), c.copy()
+    for n, length in enumerate(lengths):
+        one = slice(n, n + 1)
+        if length:
+            outputs[:length, one], h[one], c[one] = np_lstm(x[:length, one], h[one], c[one], *weights)
+    return outputs, h, c
+
+row("lstm", np_lstm_of_lengths,
+    st.tuples(*[st.integers(1, 3)] * 4).flatmap(
+        lambda s: case(*[of(shape, (-1, 1)) for shape in ((*s[:2], s[2]), (s[1], s[3]), (s[1], s[3]), (4 * s[3], s[2]),
+                                                          (4 * s[3], s[3]), (4 * s[3],))],
+                       lengths=integers(0, s[0] + 1, (s[1],)))), label="of several lengths")
+
 
 # ---------------------------------------------------------------- pooling in one dimension, bins, other grids
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_edu as tg
-from kernel_faces import CLOSE, draw_array, equals_definition
-from tinygrad_edu import Tensor, functional as F, nn
+from kernel_faces import CLOSE, FACES, draw_array, equals_definition
+from tinygrad_edu import Tensor, functional as F, nn, threads
 from tinygrad_edu.kernels import attention
 from tinygrad_edu.testing import gradcheck
 
@@ -180,14 +180,78 @@ def peak_of(run):
     return peak
 
 
+@pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("options", [{}, {"causal": True}, {"window": 100}], ids=str)
-def test_memory_grows_with_t_not_with_its_square(options):
-    """Forward and backward of T = 4096: everything together takes an eighth of one T x T array at most."""
+def test_memory_grows_with_t_not_with_its_square(options, count, monkeypatch):
+    """Forward and backward of T = 4096: everything together takes a sixteenth of one T x T array for each thread at most."""
     T = 4096
+    monkeypatch.setattr(threads, "_count", count)
     q, k, v = (Tensor(draw_array(i, T, 4).astype("float32"), requires_grad=True) for i in range(3))
     peak = peak_of(lambda: attend(q, k, v, **options).sum().backward())
-    assert peak < T * T * 4 / 8
+    assert peak < count * T * T * 4 / 16
     assert all(x.grad.dtype == np.float32 for x in (q, k, v))
+
+
+@pytest.mark.parametrize("window", [1, 16, 300])
+@pytest.mark.parametrize("T", [64, 512, 4096])
+def test_a_window_costs_t_times_the_window(T, window):
+    """Scores that are computed, counted: no more than twice the window for each query, or those of a small block."""
+    kernel, q = attention.Attention(None, True, window, 1.0, None), np.empty((2, T, 1))
+    blocks, _ = kernel._blocks((2,), q, q)
+    per_head = sum((rows.stop - rows.start) * (keys.stop - keys.start) * np.empty(2)[heads].size
+                   for heads, rows, keys in blocks) / 2
+    assert per_head <= T * min(T, window + max(window, attention._ROWS))
+
+
+# ---------------------------------------------------------------- threads
+
+@pytest.mark.parametrize("heads", LEADS)
+@given(data=st.data())
+def test_threads_share_the_work_and_change_nothing(data, heads):
+    """Each adds into gradients of its own, so what several of them share, a key or a bias, gets all that belongs to it."""
+    shapes, options = data.draw(attentions(heads))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "_WORTH_SHARING", 0)
+        patch.setattr(threads, "_count", 3)
+        patch.setitem(attention._SCORES, "cpu", 7)
+        patch.setattr(attention, "_ROWS", 2)
+        equals_definition(with_bias(options), *drawn(shapes))
+
+
+@given(st.lists(st.integers(1, 4), max_size=2).map(tuple), st.integers(1, 40), st.integers(1, 40), st.booleans())
+def test_blocks_cover_every_score_once_that_a_query_may_see(lead, T, S, causal):
+    kernel = attention.Attention(None, causal, None, 1.0, None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "_count", 2)
+        patch.setitem(attention._SCORES, "cpu", 40)
+        patch.setattr(attention, "_ROWS", 3)
+        blocks, _ = kernel._blocks(lead, np.empty((*lead, T, 1)), np.empty((*lead, S, 1)))
+    count = np.zeros((*lead, T, S), int)
+    for heads, rows, keys in blocks:
+        count[(*heads, rows, keys)] += 1
+    seen = np.tril(np.ones((T, S), bool)) if causal else np.ones((T, S), bool)
+    assert count.max() == 1 and (count[..., seen] == 1).all()
+
+
+# ---------------------------------------------------------------- narrow numbers
+
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-5), ("float16", 1e-2)])
+@pytest.mark.parametrize("face", FACES + ["reference"])
+def test_a_dtype_stays_what_it_is_and_hidden_scores_are_finite(face, dtype, tolerance):
+    """The mask's lowest number is the dtype's own: -1e30 would be -infinity in float16, and its differences NaN."""
+    mask = np.random.default_rng(0).random((2, 5, 6)) < 0.5
+    mask[0, 3] = False
+    arrays = drawn([(2, 5, 3), (2, 6, 3), (2, 6, 2), (2, 5, 6)])
+    answers = []
+    for wanted in ("float64", dtype):
+        xs = [Tensor(a.astype(wanted), requires_grad=True) for a in arrays]
+        with tg.kernel_face(face):
+            y = with_bias(dict(mask=mask, window=4))(*xs)
+            y.backward(np.ones(y.shape, wanted))
+        answers.append([y.data, *(x.grad.data for x in xs)])
+    for wide, narrow in zip(*answers):
+        assert narrow.dtype == dtype
+        np.testing.assert_allclose(narrow, wide, rtol=tolerance, atol=tolerance)
 
 
 # ---------------------------------------------------------------- wrong arguments

@@ -1,13 +1,16 @@
 """Recurrent kernels equal their definitions; the modules equal PyTorch's, layers, directions and lengths included."""
+import sys
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_edu as tg
-from kernel_faces import CLOSE, equals_definition, draw_array
+from kernel_faces import CLOSE, FACES, draw_array, equals_definition
 from tinygrad_edu import Tensor, functional as F, nn
-from tinygrad_edu.kernels import recurrent
+from tinygrad_edu.kernels import gru, lstm, recurrent
 from tinygrad_edu.testing import gradcheck
 from tinygrad_edu.testing.strict_cupy import strict_cupy
 
@@ -75,11 +78,14 @@ def test_the_gradient_nobody_wants_is_skipped(kind):
 
 
 @each_kind
-def test_float32_stays_float32(kind):
-    xs = [Tensor(a.astype("float32"), requires_grad=True) for a in draw_inputs(kind, 3, 2, 2, 2)]
-    y = all_of(kind, *xs)
-    y.backward(np.ones(y.shape, "float32"))
-    assert {y.dtype.name, *(x.grad.dtype.name for x in xs)} == {"float32"}
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("face", FACES)
+def test_a_dtype_stays_what_it_is(kind, dtype, face):
+    xs = [Tensor(a.astype(dtype), requires_grad=True) for a in draw_inputs(kind, 3, 2, 2, 2)]
+    with tg.kernel_face(face):
+        y = all_of(kind, *xs, lengths=np.array([3, 1]))
+        y.backward(np.ones(y.shape, dtype))
+    assert {y.dtype.name, *(x.grad.dtype.name for x in xs)} == {dtype}
 
 
 @each_kind
@@ -120,6 +126,73 @@ def test_wrong_shapes_are_named(kind):
     for lengths in (np.array([1]), np.array([1.0, 2.0]), np.array([4, 1]), np.array([-1, 1])):
         with pytest.raises(ValueError, match=f"{kind}: got lengths"):
             function(x, *others, lengths=lengths)
+
+
+# ---------------------------------------------------------------- memory
+
+CLASSES = {"rnn": recurrent.RNN, "lstm": lstm.LSTM, "gru": gru.GRU}
+
+
+def allocating_lines(code, run, at_least):
+    """How many times a line of the function `code` asked for `at_least` bytes while `run` ran, even if only for a moment."""
+    count, before = 0, None
+
+    def tracer(frame, event, argument):
+        nonlocal count, before
+        if frame.f_code is not code:
+            return None
+        now, peak = tracemalloc.get_traced_memory()
+        count += before is not None and peak - before >= at_least
+        tracemalloc.reset_peak()
+        before = None if event == "return" else now
+        return tracer
+
+    was = sys.gettrace()
+    tracemalloc.start()
+    sys.settrace(tracer)
+    try:
+        run()
+    finally:
+        sys.settrace(was)
+        tracemalloc.stop()
+    return count
+
+
+@each_kind
+@pytest.mark.parametrize("way", ["forward", "backward"])
+def test_the_time_loop_allocates_nothing(kind, way):
+    """As many lines ask for the memory of a state in 3 steps as in 30; NumPy itself may buffer 8192 numbers in a call."""
+    N, D = 64, 160
+    counts = []
+    for T in (3, 30):
+        inputs = draw_inputs(kind, T, N, 8, D)
+        node = CLASSES[kind](np.full(N, T))
+        node.sources = inputs
+        y = node.forward(*inputs)
+        run = {"forward": lambda: node.forward(*inputs), "backward": lambda: node.backward(y)}[way]
+        counts.append(allocating_lines(getattr(CLASSES[kind], way).__code__, run, N * D * 8))
+    assert counts[0] == counts[1] > 0
+
+
+def test_the_counter_of_allocations_sees_one_that_lasts_a_moment():
+    def loop(times):
+        x = np.ones(1000)
+        for _ in range(times):
+            x += x * x
+
+    assert allocating_lines(loop.__code__, lambda: loop(4), 8000) == 5
+
+
+def test_a_long_lstm_needs_what_it_saves_and_little_more():
+    """Forward of 1000 steps: states before and after, tanh of the cells, gates, the answer; 8 arrays of T x D x N."""
+    T, N, D = 1000, 4, 16
+    inputs = [a.astype("float32") for a in draw_inputs("lstm", T, N, 8, D)]
+    node = lstm.LSTM(np.full(N, T))
+    tracemalloc.start()
+    node.forward(*inputs)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * T * D * N * 4 + 100_000
 
 
 # ---------------------------------------------------------------- modules

@@ -13,6 +13,8 @@ from tinygrad_edu import autograd, functional as F
 pytestmark = pytest.mark.usefixtures("on_arrays")
 
 x = tg.tensor(np.arange(1.0, 7.0).reshape(2, 3), requires_grad=True)
+sequence, state = tg.ones(4, 2, 3, requires_grad=True), tg.zeros(2, 1)
+weights = tg.ones(4, 3), tg.ones(4, 1), tg.ones(4)
 image, kernel = tg.ones(1, 2, 5, 5, requires_grad=True), tg.ones(3, 2, 3, 3, requires_grad=True)
 
 CALLS = {
@@ -30,6 +32,7 @@ CALLS = {
     "F.conv2d(image, kernel)": lambda: F.conv2d(image, kernel),
     "F.layer_norm(x, 3)": lambda: F.layer_norm(x, 3),
     "F.scaled_dot_product_attention(x, x, x)": lambda: F.scaled_dot_product_attention(x, x, x),
+    "F.lstm(sequence, state, state, *weights)": lambda: F.lstm(sequence, state, state, *weights)[0],
     "F.max_pool2d(image, 2)": lambda: F.max_pool2d(image, 2),
     "F.avg_pool2d(image, 3, padding=1)": lambda: F.avg_pool2d(image, 3, padding=1),
     "F.upsample_nearest2d(image, 2)": lambda: F.upsample_nearest2d(image, 2),

@@ -10,10 +10,12 @@ from .kernels.convolution import conv1d, conv2d, conv_transpose1d, conv_transpos
 from .kernels.cross_entropy import cross_entropy, reduce
 from .kernels.embedding import embedding
 from .kernels.gelu import gelu
+from .kernels.gru import gru
 from .kernels.interpolation import interpolate, upsample_nearest2d
+from .kernels.lstm import lstm
 from .kernels.normalization import batch_norm, group_norm, instance_norm, layer_norm
 from .kernels.pooling import avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
-from .kernels.recurrent import gru, lstm, rnn
+from .kernels.recurrent import rnn
 from .kernels.roi_align import roi_align
 from .kernels.rotary import alibi_bias, rotary_embedding
 from .ops import (absolute, exp, log_softmax, logaddexp, maximum, minimum, one_hot, relu, sigmoid,

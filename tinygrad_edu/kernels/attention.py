@@ -15,9 +15,8 @@ The matrix s is T x S, for long sequences by far the largest array. It is never 
 again, block by block. What lies wholly in the future of a block, or before its window, is not computed at all.
 
 Vaswani et al. 2017 (arXiv:1706.03762); without the T x S matrix: Dao et al. 2022 (2205.14135); grouped queries: Ainslie
-et al. 2023 (2305.13245). Forward and backward of 8 x 4 heads, E = 32, causal, one thread: T = 128 takes 1.3 times
-PyTorch's time (the definition 1.8 times), T = 1024 takes 0.96 times (the definition 8 times). Peak memory of one head,
-T = 4096: 5 MiB, of the definition 593.
+et al. 2023 (2305.13245). Forward and backward of 8 x 4 heads, E = 32, causal, two threads: 1.3 to 1.6 times PyTorch's time at
+T = 128 and at T = 1024. Peak memory of one head, T = 4096: 3.3 MiB a thread; one T x T array would take 64.
 """
 import math
 
@@ -25,6 +24,7 @@ from .. import backend
 from ..autograd import Kernel, sum_to
 from ..ops import repeat, softmax, swapaxes, where
 from ..ops.elementwise import array_of
+from ..threads import in_threads, thread_count
 
 _SCORES = {"cpu": 1 << 17, "cuda": 1 << 26}     # scores in one block: 512 KiB of float32 on the host, for the cache
 _ROWS = 64                                      # but at least so many queries, for the products
@@ -45,7 +45,7 @@ class Attention(Kernel):
         allowed = self._allowed(array_of(scores))
         if allowed is True:
             return softmax(scores) @ value
-        weights = softmax(where(allowed, scores, -1e30))
+        weights = softmax(where(allowed, scores, _lowest(array_of(scores))))
         return where(allowed, weights, 0.0) @ value
 
     def forward(self, *inputs):
@@ -53,43 +53,52 @@ class Attention(Kernel):
         lead, dtype = self._lead(q, k, v, *bias), self.xp.result_type(*inputs)
         y = self.xp.zeros((*lead, q.shape[-2], v.shape[-1]), dtype)
         L = self.xp.zeros((*self._lead(q, k, *bias), q.shape[-2], 1), dtype)
+        blocks, numbers = self._blocks(lead, q, k)
 
-        for heads, rows, keys in self._blocks(lead, q, k):
-            p = self._scores(q, k, bias, heads, rows, keys)                         # (1)
-            top = self._largest(p)                                                  # (2)
-            p -= top
-            self.xp.exp(p, out=p)
-            total = p @ self.xp.ones((p.shape[-1], 1), p.dtype)                     # faster than p.sum
-            total += total == 0                                                     # who may look nowhere: y = 0 / 1
-            y[(*heads, rows)] = p @ _part(v, heads, keys) / total                   # (3)
-            _part(L, heads, rows)[...] = top + self.xp.log(total)                   # (4)
+        def work(part):
+            for heads, rows, keys in blocks[part]:
+                p = self._scores(q, k, bias, heads, rows, keys)                     # (1)
+                top = self.xp.maximum(p.max(axis=-1, keepdims=True), _lowest(p))    # (2), finite even if all are hidden
+                p -= top
+                self.xp.exp(p, out=p)
+                total = p @ self.xp.ones((p.shape[-1], 1), p.dtype)                 # p.sum, but faster
+                total += total == 0                                                 # who may look nowhere: y = 0 / 1
+                y[(*heads, rows)] = p @ _part(v, heads, keys) / total               # (3)
+                _part(L, heads, rows)[...] = top + self.xp.log(total)               # (4)
 
+        in_threads(work, self.xp.arange(len(blocks)), numbers)
         self.save(*inputs, y, L)
-        return y.reshape(*lead[:-2], lead[-2] * lead[-1], *y.shape[-2:]) if self.groups else y
+        return self._join_groups(y)
 
     def backward(self, gy):
         *inputs, y, L = self.saved
-        gradients = [self.xp.zeros_like(x) for i, x in enumerate(inputs) if i < 3 or self.needs(i)]
-        (q, k, v, *bias), (gq, gk, gv, *gbias) = self._by_group(inputs), self._by_group(gradients)
-        gy = gy.reshape(y.shape)
+        q, k, v, *bias = self._by_group(inputs)
+        gy, (blocks, numbers) = gy.reshape(y.shape), self._blocks(y.shape[:-2], q, k)
 
-        for heads, rows, keys in self._blocks(y.shape[:-2], q, k):
-            w = self._scores(q, k, bias, heads, rows, keys)                         # (1) and (2) again
-            w -= _part(L, heads, rows)
-            self.xp.exp(w, out=w)
-            g = gy[(*heads, rows)]
-            gs = g @ _part(v, heads, keys).swapaxes(-1, -2)                         # undo (3): gw, and gv
-            _add(_part(gv, heads, keys), w.swapaxes(-1, -2) @ g)
-            gs -= (g * y[(*heads, rows)]).sum(axis=-1, keepdims=True)               # undo (2)
-            gs *= w
-            _add(_part(gq, heads, rows), gs @ _part(k, heads, keys))                # undo (1)
-            _add(_part(gk, heads, keys), gs.swapaxes(-1, -2) @ _part(q, heads, rows))
-            for gb in gbias:
-                _add(_part(gb, heads, rows, keys), gs)
+        def work(part):
+            gradients = [self.xp.zeros_like(x) for i, x in enumerate(inputs) if i < 3 or self.needs(i)]
+            gq, gk, gv, *gbias = self._by_group(gradients)
+            for heads, rows, keys in blocks[part]:
+                w = self._scores(q, k, bias, heads, rows, keys)                     # (1) and (2) again
+                w -= _part(L, heads, rows)
+                self.xp.exp(w, out=w)
+                g = gy[(*heads, rows)]
+                gs = g @ _part(v, heads, keys).swapaxes(-1, -2)                     # undo (3): gw, and gv
+                _add(_part(gv, heads, keys), w.swapaxes(-1, -2) @ g)
+                gs -= (g * y[(*heads, rows)]).sum(axis=-1, keepdims=True)           # undo (2)
+                gs *= w
+                _add(_part(gq, heads, rows), gs @ _part(k, heads, keys))            # undo (1)
+                _add(_part(gk, heads, keys), gs.swapaxes(-1, -2) @ _part(q, heads, rows))
+                for gb in gbias:
+                    _add(_part(gb, heads, rows, keys), gs)
+            return gradients
 
+        # Several heads, and all rows, may share keys, so each thread sums its blocks into gradients of its own.
+        threads = in_threads(work, self.xp.arange(len(blocks)), numbers)
+        gq, gk, gv, *gbias = [sum(others, first) for first, *others in zip(*threads)]
         gq *= self.scale
         gk *= self.scale
-        return (*gradients, None) if len(gradients) < len(inputs) else tuple(gradients)
+        return gq, gk, gv, *(gbias or [None] * len(bias))
 
     # ------------------------------------------------------------ who may look where
 
@@ -105,16 +114,24 @@ class Attention(Kernel):
         return allowed
 
     def _blocks(self, lead, q, k):
-        """(heads, rows, keys), slices: blocks of queries, each with all keys that one of its queries may see."""
-        T, S, scores = q.shape[-2], k.shape[-2], _SCORES[backend.device_of(q)]
-        n_rows = max(1, min(T, max(_ROWS, scores // max(1, S))))
+        """[(heads, rows, keys), ..], slices: blocks of queries, each with all keys that one of its queries may see; and how
+        many numbers the work on one of them passes over."""
+        T, S, H, most = q.shape[-2], k.shape[-2], math.prod(lead), _SCORES[backend.device_of(q)]
+        threads = thread_count() if H * T * S >= most else 1
+        n_rows = max(1, min(T, max(_ROWS, most // max(1, S))))
+        if self.causal:                                     # many queries in a block: many keys that only the last may see
+            n_rows = min(n_rows, max(_ROWS, min(T // 8, self.window or T)))
+
+        blocks = []
         for start in range(0, T, n_rows):
             stop = min(start + n_rows, T)
             first = max(0, start + 1 - self.window) if self.window else 0
             last = min(stop, S) if self.causal else S
             if first < last:
-                for heads in _head_blocks(lead, scores // (n_rows * (last - first))):
-                    yield heads, slice(start, stop), slice(first, last)
+                heads = _head_blocks(lead, min(most // (n_rows * (last - first)), -(-H // threads)))
+                blocks += [(h, slice(start, stop), slice(first, last)) for h in heads]
+        dealt = [block for i in range(threads) for block in blocks[i::threads]]         # early and late queries for each
+        return dealt, 4 * H * T * S // max(1, len(blocks))
 
     def _scores(self, q, k, bias, heads, rows, keys):
         """(1) for one block."""
@@ -134,14 +151,6 @@ class Attention(Kernel):
     def _penalty(self, hidden, s):
         return self.xp.where(hidden, float("-inf"), 0.0).astype(s.dtype)
 
-    def _largest(self, s):
-        """The largest number of every row, finite even where nothing is allowed. By halves: NumPy's maximum of two
-        arrays is vectorised; its max along a row is not, and 7 times as slow."""
-        while s.shape[-1] > 8:
-            half = (s.shape[-1] + 1) // 2                   # of an odd number the two halves overlap
-            s = self.xp.maximum(s[..., :half], s[..., -half:])
-        return self.xp.maximum(s.max(axis=-1, keepdims=True), -1e30)
-
     # ------------------------------------------------------------ heads
 
     def _by_group(self, arrays):
@@ -153,6 +162,9 @@ class Attention(Kernel):
     def _split_heads(self, x):
         n = min(x.shape[-3], self.groups)                   # 1: the same for all heads
         return x.reshape(*x.shape[:-3], n, x.shape[-3] // n, *x.shape[-2:])
+
+    def _join_groups(self, y):
+        return y.reshape(*y.shape[:-4], y.shape[-4] * y.shape[-3], *y.shape[-2:]) if self.groups else y
 
     def _lead(self, *arrays):
         """The axes before the last two, broadcast."""
@@ -177,6 +189,11 @@ def _part(x, heads, rows, columns=slice(None)):
     return x[(..., *[part if n > 1 else slice(None) for part, n in zip(place, x.shape)])]
 
 
+def _lowest(scores):
+    """A number below all scores, finite: its difference to any of them is no overflow either."""
+    return float(backend.array_module(scores).finfo(scores.dtype).min) / 2
+
+
 def _add(target, g):
     target += sum_to(g, target.shape)
 
@@ -193,7 +210,7 @@ def scaled_dot_product_attention(query, key, value, mask=None, causal=False, bia
     groups = _check(query, key, value, mask, bias, window)
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     inputs = (query, key, value) if bias is None else (query, key, value, bias)
-    return Attention(mask, causal or window is not None, window, scale, groups).apply(*inputs)
+    return Attention.face(query)(mask, causal or window is not None, window, scale, groups).apply(*inputs)
 
 
 def _check(query, key, value, mask, bias, window):
