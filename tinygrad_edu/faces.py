@@ -43,6 +43,8 @@ def _first():
 
 current = _first()
 can_compile = has_numba()
+if can_compile:                 # by default numba's idle threads spin a while, on the cores that BLAS needs next
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 @contextlib.contextmanager
@@ -82,10 +84,17 @@ def compiled(function):
 def _compile(function):
     """Compiled on the first call with each dtype, and kept on disk for the next process."""
     import numba
-    names = dict(function.__globals__, prange=numba.prange)
-    for name, value in names.items():
-        if isinstance(value, types.FunctionType) and value.__module__ == function.__module__ and value is not function:
-            names[name] = numba.njit(fastmath=_FAST_MATH, error_model="numpy")(value)
+    return numba.njit(parallel=True, cache=True, fastmath=_FAST_MATH, error_model="numpy")(_linked(function))
+
+
+def _linked(function):
+    """A copy of `function` in which prange is numba's, and what it calls from its own file or one beside it is compiled too."""
+    import numba
+    names, package = dict(function.__globals__, prange=numba.prange), function.__module__.rpartition(".")[0]
+    for name in function.__code__.co_names:
+        called = names.get(name)
+        if isinstance(called, types.FunctionType) and called.__module__.rpartition(".")[0] == package and called is not function:
+            names[name] = numba.njit(fastmath=_FAST_MATH, error_model="numpy")(_linked(called))
     copy = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__)
     copy.__module__, copy.__qualname__ = function.__module__, function.__qualname__
-    return numba.njit(parallel=True, fastmath=_FAST_MATH, error_model="numpy", cache=True)(copy)
+    return copy
