@@ -4,10 +4,11 @@ The kernels appear here too, so that `F.` is the one place to look: F.conv2d, F.
 """
 from . import backend
 from .kernels import loops  # noqa: F401  the plain loops, further faces of the kernels
+from .kernels.activations import gelu, silu
 from .kernels.attention import scaled_dot_product_attention
+from .kernels.binary_cross_entropy import binary_cross_entropy_with_logits
 from .kernels.convolution import conv1d, conv2d
 from .kernels.cross_entropy import cross_entropy, reduce
-from .kernels.gelu import gelu
 from .kernels.normalization import batch_norm, group_norm, instance_norm, layer_norm
 from .kernels.pooling import avg_pool2d, max_pool2d
 from .kernels.recurrent import gru, lstm, rnn
@@ -35,10 +36,6 @@ def softplus(x):
     """ln(1 + e^x), a smooth relu."""
     return logaddexp(x, 0.0)
 
-def silu(x):
-    """x sigmoid(x), also called swish."""
-    return x * sigmoid(x)
-
 
 # ---------------------------------------------------------------- layers
 
@@ -49,17 +46,19 @@ def linear(x, weight, bias=None):
     y = x @ swapaxes(weight, 0, 1)
     return y if bias is None else y + bias
 
-def dropout(x, p=0.5, training=True):
+def dropout(x, p=0.5, training=True, mask=None):
     """Each number set to 0 with probability p, the others divided by 1 - p so that the mean stays; x itself in evaluation.
 
-    Srivastava et al. 2014.
+    mask: which numbers to keep, an array of bools; drawn here if it is not given. Srivastava et al. 2014.
     """
     if not 0 <= p < 1:
         raise ValueError(f"dropout: got p = {p}, expected 0 <= p < 1")
     if not training or p == 0:
         return x
-    kept = backend.to_device(backend.generator().random(x.shape) >= p, backend.device_of(array_of(x)))
-    return x * kept.astype(x.dtype) / (1 - p)
+    if mask is None:
+        kept = backend.generator().random(x.shape, dtype="float32") >= p
+        mask = backend.to_device(kept, backend.device_of(array_of(x)))
+    return x * (array_of(mask) * array_of(x).dtype.type(1 / (1 - p)))
 
 def upsample_nearest2d(x, scale):
     """Every pixel of x (N, C, H, W) as a block of scale x scale equal ones."""
@@ -81,11 +80,6 @@ def l1_loss(input, target, reduction="mean"):
     """|input - target|, equal shapes."""
     _same_shape("l1_loss", input, target)
     return reduce(absolute(input - target), reduction)
-
-def binary_cross_entropy_with_logits(input, target, reduction="mean"):
-    """-ln of the Bernoulli likelihood of `target` (0..1) under p = sigmoid(input), stable for any input: softplus(x) - t x."""
-    _same_shape("binary_cross_entropy_with_logits", input, target)
-    return reduce(softplus(input) - input * target, reduction)
 
 def nll_loss(log_probabilities, targets, reduction="mean"):
     """-log_probabilities[n, targets[n]]: (N, K) and integer (N,)."""
