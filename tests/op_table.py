@@ -292,7 +292,8 @@ row("cross_entropy", lambda x, **options: np_nll(np.log(np_softmax(x, 1)), **opt
     lambda x, targets, reduction: F.cross_entropy(x, targets, reduction=reduction))
 row("cross_entropy", np_weighted_cross_entropy, classified(),
     lambda x, targets, reduction: F.cross_entropy(x, targets, reduction=reduction, label_smoothing=0.3, ignore_index=7,
-                                                  weight=tg.arange(1, x.shape[1] + 1, dtype=x.dtype)), label="with every option")
+                                                  weight=tg.arange(1, x.shape[1] + 1, dtype=x.dtype)),
+    label="with every option")
 row("cross_entropy", lambda x, q: -(q * np.log(np_softmax(x, 1))).sum(1).mean(),
     case(of((3, 4)), of((3, 4), positive)), lambda x, q: F.cross_entropy(x, q), label="of probabilities")
 

@@ -93,7 +93,8 @@ def _linked(function):
     names, package = dict(function.__globals__, prange=numba.prange), function.__module__.rpartition(".")[0]
     for name in function.__code__.co_names:
         called = names.get(name)
-        if isinstance(called, types.FunctionType) and called.__module__.rpartition(".")[0] == package and called is not function:
+        ours = isinstance(called, types.FunctionType) and called.__module__.rpartition(".")[0] == package
+        if ours and called is not function:
             names[name] = numba.njit(fastmath=_FAST_MATH, error_model="numpy")(_linked(called))
     copy = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__)
     copy.__module__, copy.__qualname__ = function.__module__, function.__qualname__

@@ -6,7 +6,7 @@
 
 Derivation. y = -t ln s - (1 - t) ln(1 - s). Since ln s = x - ln(1 + e^x) and ln(1 - s) = -ln(1 + e^x), this is
 ln(1 + e^x) - x t, whose derivatives are gx = gy (s - t) and gt = -gy x: what is answered less what is right.
-e^x overflows for a large x, so (2) takes max(x, 0) = (x + |x|) / 2 out of the logarithm; then one small power serves both (2) and (3).
+e^x overflows for a large x, so (2) takes max(x, 0) = (x + |x|) / 2 out of the logarithm; one small power serves (2) and (3).
 
 Forward saves s - t, and backward is one product; 4 times as fast as the composition on a batch of 128 x 784.
 """
@@ -66,8 +66,8 @@ def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean
     Equal shapes. weight multiplies the losses, pos_weight only their part for "yes"; both broadcast to the shape of input.
     """
     if tuple(input.shape) != tuple(target.shape):
-        raise ValueError(f"binary_cross_entropy_with_logits: input has shape {tuple(input.shape)}, target "
-                         f"{tuple(target.shape)}; they must be equal, for broadcasting would compare every element with every other")
+        raise ValueError(f"binary_cross_entropy_with_logits: input has shape {tuple(input.shape)}, target {tuple(target.shape)}; "
+                         "they must be equal, for broadcasting would compare every element with every other")
     if pos_weight is None:
         losses = BinaryCrossEntropy().apply(input, target)
     else:

@@ -83,12 +83,12 @@ class Loops:
 
 
 class GELU(Loops, activations.GELU):
-    """Compiled, 4 times as fast as the arrays on a million numbers, forward and backward."""
+    """Compiled, 6 times as fast as the arrays on a million numbers, forward and backward."""
     pair = gelu, gelu_backward
 
 
 class SiLU(Loops, activations.SiLU):
-    """Compiled, 3 times as fast as the arrays."""
+    """Compiled, 3.5 times as fast as the arrays."""
     pair = silu, silu_backward
 
 
