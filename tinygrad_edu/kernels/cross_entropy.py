@@ -74,7 +74,8 @@ class CrossEntropy(Kernel):
 
 def largest(x):
     """For each row of x (M, K) a number that is not much smaller than its largest: (M, 1), or one for all."""
-    if x.shape[1] < _SHORT and x.dtype.itemsize > 2 and backend.device_of(x) == "cpu" and x.max() - x.min() < _CLOSE:
+    short = 1 < x.shape[1] < _SHORT and x.dtype.itemsize > 2 and backend.device_of(x) == "cpu"
+    if short and x.max() - x.min() < _CLOSE:
         return x.max()
     return x.max(axis=1, keepdims=True)
 
