@@ -252,8 +252,18 @@ def np_nll(x, targets, reduction):
     picked = np.take_along_axis(x, np.expand_dims(targets, 1), 1).squeeze(1)
     return np_reduce(-picked, reduction)
 
+def np_sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+def np_weighted_cross_entropy(x, targets, reduction):
+    """Of smoothed targets, class k weighing k + 1: none of them is ignored."""
+    weight = np.arange(1, x.shape[1] + 1)
+    q = 0.7 * np.eye(x.shape[1])[targets] + 0.3 / x.shape[1]
+    losses = -(weight * q * np.log(np_softmax(x, 1))).sum(1)
+    return losses.sum() / weight[targets].sum() if reduction == "mean" else np_reduce(losses, reduction)
+
 def np_dropout(x, p):
-    return np.where(np.random.default_rng(0).random(x.shape) >= p, x / (1 - p), 0)
+    return np.where(np.random.default_rng(0).random(x.shape, "float32") >= p, x / (1 - p), 0)
 
 def seeded_dropout(x, p):
     tg.manual_seed(0)
@@ -274,8 +284,17 @@ row("mse_loss", lambda x, t, reduction: np_reduce((x - t) ** 2, reduction), equa
 row("l1_loss", lambda x, t: np.mean(abs(x - t)), untied(equal=True))
 row("binary_cross_entropy_with_logits", lambda x, t, reduction: np_reduce(np.log1p(np.exp(x)) - x * t, reduction),
     equal_shapes(reduction=reductions))
+row("binary_cross_entropy_with_logits", lambda x, t: np.mean(-3 * t * np.log(np_sigmoid(x)) - (1 - t) * np.log(np_sigmoid(-x))),
+    equal_shapes(), lambda x, t: F.binary_cross_entropy_with_logits(x, t, pos_weight=3.0), label="pos_weight")
 row("nll_loss", np_nll, classified())
-row("cross_entropy", lambda x, **options: np_nll(np.log(np_softmax(x, 1)), **options), classified(positions=True))
+row("cross_entropy", lambda x, **options: np_nll(np.log(np_softmax(x, 1)), **options), classified(positions=True),
+    lambda x, targets, reduction: F.cross_entropy(x, targets, reduction=reduction))
+row("cross_entropy", np_weighted_cross_entropy, classified(),
+    lambda x, targets, reduction: F.cross_entropy(x, targets, reduction=reduction, label_smoothing=0.3, ignore_index=7,
+                                                  weight=tg.arange(1, x.shape[1] + 1, dtype=x.dtype)),
+    label="with every option")
+row("cross_entropy", lambda x, q: -(q * np.log(np_softmax(x, 1))).sum(1).mean(),
+    case(of((3, 4)), of((3, 4), positive)), lambda x, q: F.cross_entropy(x, q), label="of probabilities")
 
 
 # ---------------------------------------------------------------- functional: layers

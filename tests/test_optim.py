@@ -4,6 +4,7 @@ import pytest
 
 import tinygrad_edu as tg
 from tinygrad_edu import Tensor, nn, optim
+from kernel_faces import FACES
 
 RULES = {
     "SGD": dict(lr=0.1), "SGD momentum": dict(lr=0.1, momentum=0.9), "SGD decay": dict(lr=0.1, weight_decay=0.05),
@@ -20,7 +21,8 @@ def problem():
 
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("missing", [False, True])
-def test_trajectory_equals_pytorch(name, missing):
+@pytest.mark.parametrize("face", FACES)
+def test_trajectory_equals_pytorch(name, missing, face):
     """With `missing`, the second parameter has no gradient at every third step: it must not move, nor its step count."""
     torch = pytest.importorskip("torch")
     starts, gradients = problem()
@@ -31,7 +33,9 @@ def test_trajectory_equals_pytorch(name, missing):
         for i, (p, q, g) in enumerate(zip(ours, theirs, gradients)):
             absent = missing and i == 1 and step % 3 == 0
             p.grad, q.grad = (None, None) if absent else (Tensor(g[step]), torch.tensor(g[step]))
-        mine.step(), yours.step()
+        with tg.kernel_face(face):
+            mine.step()
+        yours.step()
     for p, q in zip(ours, theirs):
         np.testing.assert_allclose(p.data, q.detach().numpy(), rtol=1e-10, atol=1e-10)
 
@@ -83,6 +87,33 @@ def test_the_gradient_itself_is_left_alone():
         p.grad = Tensor([0.5, 0.25])
         optimizer.step()                                    # q has no gradient: the rule works on views
         assert p.grad.tolist() == [0.5, 0.25] and q.tolist() == [3.0]
+
+
+def test_only_momentum_needs_a_buffer_and_may_come_later():
+    p = nn.Parameter([1.0])
+    optimizer = optim.SGD([p], lr=1.0)
+    p.grad = Tensor([1.0])
+    optimizer.step()
+    assert p.item() == 0 and optimizer._buffers[0].state == {}
+    optimizer.param_groups[0]["momentum"] = 0.5
+    optimizer.step(), optimizer.step()
+    assert p.item() == -2.5                                 # steps of 1 and of 0.5 + 1
+
+
+@pytest.mark.parametrize("name", ["SGD momentum", "RMSprop", "Adam decay", "AdamW"])
+@pytest.mark.parametrize("face", ["arrays", "compiled"])
+def test_large_buffers_in_blocks_and_threads_equal_small_ones(name, face):
+    w, g = (np.random.default_rng(i).standard_normal(200_003).astype("float32") for i in range(2))
+    whole, pieces = [nn.Parameter(w)], [nn.Parameter(piece) for piece in np.array_split(w, 50)]
+    optimizers = [getattr(optim, name.split()[0])(ps, **RULES[name]) for ps in (whole, *([p] for p in pieces))]
+    whole[0].grad = Tensor(g)
+    for p, piece in zip(pieces, np.array_split(g, 50)):
+        p.grad = Tensor(piece)
+    with tg.kernel_face(face):
+        for optimizer in optimizers * 3:
+            optimizer.step()
+    assert whole[0].dtype == np.float32
+    np.testing.assert_allclose(whole[0].data, np.concatenate([p.data for p in pieces]), rtol=1e-6, atol=1e-7)
 
 
 def test_errors():

@@ -84,10 +84,18 @@ def _compile(function):
     import numba
     if numba.config.THREADING_LAYER == "default":
         numba.config.THREADING_LAYER = "workqueue"          # threads that sleep while they wait; OpenMP's keep BLAS from its core
-    names = dict(function.__globals__, prange=numba.prange)
-    for name, value in names.items():
-        if isinstance(value, types.FunctionType) and value.__module__ == function.__module__ and value is not function:
-            names[name] = numba.njit(fastmath=_FAST_MATH, error_model="numpy")(value)
+    return numba.njit(parallel=True, cache=True, fastmath=_FAST_MATH, error_model="numpy")(_linked(function))
+
+
+def _linked(function):
+    """A copy of `function` in which prange is numba's, and what it calls from its own file or one beside it is compiled too."""
+    import numba
+    names, package = dict(function.__globals__, prange=numba.prange), function.__module__.rpartition(".")[0]
+    for name in function.__code__.co_names:
+        called = names.get(name)
+        ours = isinstance(called, types.FunctionType) and called.__module__.rpartition(".")[0] == package
+        if ours and called is not function:
+            names[name] = numba.njit(fastmath=_FAST_MATH, error_model="numpy")(_linked(called))
     copy = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__)
     copy.__module__, copy.__qualname__ = function.__module__, function.__qualname__
-    return numba.njit(parallel=True, fastmath=_FAST_MATH, error_model="numpy", cache=True)(copy)
+    return copy

@@ -4,12 +4,13 @@ The kernels appear here too, so that `F.` is the one place to look: F.conv2d, F.
 """
 from . import backend
 from .kernels import loops  # noqa: F401  the plain loops, further faces of the kernels
+from .kernels.activations import gelu, silu
 from .kernels.adaptive_pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_max_pool1d, adaptive_max_pool2d
 from .kernels.attention import scaled_dot_product_attention
+from .kernels.binary_cross_entropy import binary_cross_entropy_with_logits
 from .kernels.convolution import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from .kernels.cross_entropy import cross_entropy, reduce
 from .kernels.embedding import embedding
-from .kernels.gelu import gelu
 from .kernels.gru import gru
 from .kernels.interpolation import interpolate, upsample_nearest2d
 from .kernels.lstm import lstm
@@ -45,10 +46,6 @@ def softplus(x):
     """ln(1 + e^x), a smooth relu."""
     return logaddexp(x, 0.0)
 
-def silu(x):
-    """x sigmoid(x), also called swish."""
-    return x * sigmoid(x)
-
 
 # ---------------------------------------------------------------- layers
 
@@ -59,17 +56,19 @@ def linear(x, weight, bias=None):
     y = x @ swapaxes(weight, 0, 1)
     return y if bias is None else y + bias
 
-def dropout(x, p=0.5, training=True):
+def dropout(x, p=0.5, training=True, mask=None):
     """Each number set to 0 with probability p, the others divided by 1 - p so that the mean stays; x itself in evaluation.
 
-    Srivastava et al. 2014.
+    mask: which numbers to keep, an array of bools; drawn here if it is not given. Srivastava et al. 2014.
     """
     if not 0 <= p < 1:
         raise ValueError(f"dropout: got p = {p}, expected 0 <= p < 1")
     if not training or p == 0:
         return x
-    kept = backend.to_device(backend.generator().random(x.shape) >= p, backend.device_of(array_of(x)))
-    return x * kept.astype(x.dtype) / (1 - p)
+    if mask is None:
+        kept = backend.generator().random(x.shape, dtype="float32") >= p
+        mask = backend.to_device(kept, backend.device_of(array_of(x)))
+    return x * (array_of(mask) * array_of(x).dtype.type(1 / (1 - p)))
 
 def normalize(x, axis=-1, eps=1e-12):
     """x divided by its Euclidean length along `axis`."""
@@ -87,11 +86,6 @@ def l1_loss(input, target, reduction="mean"):
     """|input - target|, equal shapes."""
     _same_shape("l1_loss", input, target)
     return reduce(absolute(input - target), reduction)
-
-def binary_cross_entropy_with_logits(input, target, reduction="mean"):
-    """-ln of the Bernoulli likelihood of `target` (0..1) under p = sigmoid(input), stable for any input: softplus(x) - t x."""
-    _same_shape("binary_cross_entropy_with_logits", input, target)
-    return reduce(softplus(input) - input * target, reduction)
 
 def nll_loss(log_probabilities, targets, reduction="mean"):
     """-log_probabilities[n, targets[n]]: (N, K) and integer (N,)."""

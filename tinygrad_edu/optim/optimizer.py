@@ -2,9 +2,11 @@
 
 Small arrays cost as much as the call, not the arithmetic, so all parameters of a group lie side by side in one flat buffer
 and the rule runs once over it; each parameter's array is a view into that buffer. A parameter without a gradient is left
-alone: then the rule runs over the views of the others.
+alone: then the rule runs over the views of the others. Large buffers are cut into blocks that stay in the cache, for a rule
+passes over its arrays ten times, and threads share the blocks.
 """
 from .. import autograd, backend
+from ..threads import in_threads
 
 
 class Optimizer:
@@ -28,7 +30,7 @@ class Optimizer:
             if not group.get("lr", options["lr"]) >= 0:
                 raise ValueError(f"{type(self).__name__}: got lr = {group.get('lr', options['lr'])}, expected 0 or more")
         self.param_groups = [{**options, **group, "params": list(group["params"])} for group in groups]
-        self._buffers = [buffer for group in self.param_groups for buffer in _buffers(group, self.state_names)]
+        self._buffers = [buffer for group in self.param_groups for buffer in _buffers(group)]
 
     def zero_grad(self):
         """Forget the gradients of all parameters."""
@@ -40,10 +42,22 @@ class Optimizer:
         """Move every parameter that has a gradient by the update rule."""
         for buffer in self._buffers:
             buffer.attach()
+            buffer.remember(self.state_of(buffer.options))
             for w, g, state, t in buffer.pieces():
-                for i in backend.blocks(w):                 # the rule passes over its arrays ten times: in the cache
-                    self.update(w[i], g[i], {name: s[i] for name, s in state.items()}, t, buffer.options)
+                self.update_all(w, g, state, t, buffer.options)
             autograd.mark_written(buffer.data)
+
+    def state_of(self, options):
+        """The names of the state that the rule needs under these options."""
+        return self.state_names
+
+    def update_all(self, w, g, state, t, options):
+        """`update`, block by block."""
+        def work(part):
+            for i in backend.blocks(w[part]):
+                self.update(w[part][i], g[part][i], {name: s[part][i] for name, s in state.items()}, t, options)
+
+        in_threads(work, w, 15)
 
     def update(self, w, g, state, t, options):
         raise NotImplementedError(f"{type(self).__name__}: an optimizer needs an update rule")
@@ -52,11 +66,10 @@ class Optimizer:
 class _Buffer:
     """Parameters of one dtype in one flat array, with their state in equally long ones."""
 
-    def __init__(self, parameters, state_names, options):
+    def __init__(self, parameters, options):
         self.parameters, self.options, self.views = parameters, options, [None] * len(parameters)
+        self.state, self.t = {}, [0] * len(parameters)
         self.attach()
-        self.state = {name: self._zeros() for name in state_names}
-        self.t = [0] * len(parameters)
 
     def attach(self):
         """Make every parameter a view of the flat array (again, if somebody gave it another array)."""
@@ -66,6 +79,12 @@ class _Buffer:
         self.data = xp.concatenate([p.data.reshape(-1) for p in self.parameters])
         for i, (p, piece) in enumerate(zip(self.parameters, self._cut(self.data))):
             p.data = self.views[i] = piece.reshape(p.shape)
+
+    def remember(self, names):
+        """Keep state of these names from now on, zero at first."""
+        for name in names:
+            if name not in self.state:
+                self.state[name] = backend.array_module(self.data).zeros_like(self.data)
 
     def pieces(self):
         """(weights, gradients, state, t): all at once if every parameter has a gradient and the same age, else one by one."""
@@ -88,13 +107,10 @@ class _Buffer:
             start += p.size
         return pieces
 
-    def _zeros(self):
-        return backend.array_module(self.data).zeros_like(self.data)
 
-
-def _buffers(group, state_names):
+def _buffers(group):
     """One buffer for each dtype that occurs in the group."""
     kinds = {}
     for p in group["params"]:
         kinds.setdefault(str(p.dtype), []).append(p)
-    return [_Buffer(parameters, state_names, group) for parameters in kinds.values()]
+    return [_Buffer(parameters, group) for parameters in kinds.values()]

@@ -4,7 +4,8 @@ Read downwards, each rule answers a complaint about the one above it.
 """
 import math
 
-from .. import backend
+from .. import backend, faces
+from . import loops
 from .optimizer import Optimizer
 
 
@@ -18,10 +19,14 @@ class SGD(Optimizer):
     def __init__(self, parameters, lr=1e-3, momentum=0.0, nesterov=False, weight_decay=0.0):
         super().__init__(parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
 
+    def state_of(self, options):
+        return self.state_names if options["momentum"] else ()
+
     def update(self, w, g, state, t, options):
-        v, mu = state["v"], options["momentum"]
+        mu = options["momentum"]
         g = _decayed(g, w, options)
         if mu:
+            v = state["v"]
             v *= mu
             v += g
             g = g + mu * v if options["nesterov"] else v
@@ -68,6 +73,16 @@ class Adam(Optimizer):
         root += options["eps"]
         w -= options["lr"] / (1 - b1 ** t) * m / root
 
+    def update_all(self, w, g, state, t, options):
+        """As a plain loop where it is compiled: one pass over the arrays instead of fifteen."""
+        if backend.device_of(w) == "cuda" or w.dtype.itemsize < 4 or not faces.loops_wanted(worth_compiling=True):
+            super().update_all(w, g, state, t, options)
+            return
+        b1, b2 = options["betas"]
+        numbers = (b1, 1 - b1, b2, 1 - b2, options["lr"] / (1 - b1 ** t), 1 / math.sqrt(1 - b2 ** t), options["eps"],
+                   options["weight_decay"])
+        faces.compiled(loops.adam)(w, g, state["m"], state["v"], *map(w.dtype.type, numbers))
+
 
 class AdamW(Adam):
     """Adam whose weight decay acts on the weights, not on the gradient: w <- w - lr weight_decay w, then Adam.
@@ -78,9 +93,9 @@ class AdamW(Adam):
     def __init__(self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
         super().__init__(parameters, lr, betas, eps, weight_decay)
 
-    def update(self, w, g, state, t, options):
+    def update_all(self, w, g, state, t, options):
         w *= 1 - options["lr"] * options["weight_decay"]
-        super().update(w, g, state, t, {**options, "weight_decay": 0.0})
+        super().update_all(w, g, state, t, {**options, "weight_decay": 0.0})
 
 
 def _decayed(g, w, options):
