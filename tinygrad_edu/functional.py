@@ -8,16 +8,17 @@ from .kernels.attention import scaled_dot_product_attention
 from .kernels.convolution import conv1d, conv2d
 from .kernels.cross_entropy import cross_entropy, reduce
 from .kernels.gelu import gelu
-from .kernels.normalization import batch_norm, group_norm, instance_norm, layer_norm
+from .kernels.normalization import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
 from .kernels.pooling import avg_pool2d, max_pool2d
 from .kernels.recurrent import gru, lstm, rnn
-from .ops import (absolute, embedding, exp, log_softmax, logaddexp, maximum, minimum, one_hot, relu, repeat, sigmoid,
-                  softmax, sqrt, square, sum, swapaxes, take_along_axis, tanh, where)
+from .kernels.softmax import log_softmax, softmax
+from .ops import (absolute, embedding, exp, logaddexp, maximum, minimum, one_hot, relu, repeat, sigmoid, sqrt,
+                  square, sum, swapaxes, take_along_axis, tanh, where)
 from .ops.elementwise import array_of
 
 __all__ = ["avg_pool2d", "batch_norm", "binary_cross_entropy_with_logits", "conv1d", "conv2d", "cross_entropy", "dropout",
            "elu", "embedding", "gelu", "group_norm", "gru", "instance_norm", "l1_loss", "layer_norm", "leaky_relu", "linear",
-           "log_softmax", "lstm", "max_pool2d", "mse_loss", "nll_loss", "normalize", "one_hot", "relu", "rnn",
+           "log_softmax", "lstm", "max_pool2d", "mse_loss", "nll_loss", "normalize", "one_hot", "relu", "rms_norm", "rnn",
            "scaled_dot_product_attention", "sigmoid", "silu", "softmax", "softplus", "tanh", "upsample_nearest2d"]
 
 

@@ -1,6 +1,7 @@
 """Floor 4: modules with parameters. Names, shapes, defaults and initialization as in PyTorch."""
 from .attention import MultiheadAttention
-from .layers import (GELU, BatchNorm1d, BatchNorm2d, Conv2d, Dropout, Embedding, Flatten, GroupNorm, Identity, LayerNorm,
-                     LeakyReLU, Linear, ReLU, Sequential, Sigmoid, SiLU, Softplus, Tanh, Upsample)
+from .layers import (GELU, BatchNorm1d, BatchNorm2d, Conv2d, Dropout, Embedding, Flatten, GroupNorm, Identity,
+                     InstanceNorm1d, InstanceNorm2d, LayerNorm, LeakyReLU, Linear, ReLU, RMSNorm, Sequential, Sigmoid, SiLU,
+                     Softplus, Tanh, Upsample)
 from .module import Module, Parameter
 from .recurrent import GRU, LSTM, RNN

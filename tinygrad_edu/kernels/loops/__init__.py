@@ -6,4 +6,4 @@
 A file holds two functions, forward and backward, which write into arrays that they are given, and the face of the kernel that
 calls them. With numba installed (the extra `fast`) the same functions are compiled, where that beats the arrays; see faces.py.
 """
-from . import normalization
+from . import group_norm, normalization, softmax
