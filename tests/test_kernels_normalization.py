@@ -105,7 +105,8 @@ def test_blocks_change_nothing(monkeypatch):
         monkeypatch.setattr(normalization, "_BLOCK", 1)
         for name, y in zip(NORMS, whole):
             np.testing.assert_allclose(NORMS[name](F, *arrays), y, rtol=1e-13, atol=1e-13)
-            equals_definition(lambda *xs: NORMS[name](F, *xs), *arrays)
+            used = arrays[:2] if name == "rms_norm" else arrays
+            equals_definition(lambda x, w, b=None: NORMS[name](F, x, w, b), *used)
 
 
 # ---------------------------------------------------------------- laws
