@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import tinygrad_edu as tg
 from tinygrad_edu import functional as F
+from tinygrad_edu.ops.elementwise import array_of
 from op_cases import (along, attentions, borders, broadcast, case, choices, classified, contractions, convolutions, cuts,
                       equal_shapes, folded, images, indexed, integers, largest, larger_shapes, layers, an_axis, matrices,
                       neighbours, new_shapes, nonzero, of, places_along, pooled, positive, products, reductions, rounded,
@@ -363,11 +364,17 @@ row("avg_pool2d", lambda x, **options: np_windows(x, **options).mean((2, 3)), po
 row("layer_norm", lambda x, weight, bias: np_standardize(x, -1) * weight + bias,
     st.integers(0, 2).flatmap(lambda n: case(of((2,) * n + (4,)), of((4,)), of((4,)))),
     lambda x, weight, bias: F.layer_norm(x, 4, weight, bias))
+row("rms_norm", lambda x, weight: x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-5) * weight,
+    st.integers(0, 2).flatmap(lambda n: case(of((2,) * n + (4,)), of((4,)))),
+    lambda x, weight: F.rms_norm(x, 4, weight, 1e-5))
 row("group_norm", np_group_norm, images(groups=st.sampled_from([1, 2, 4])),
     lambda x, weight, bias, groups: F.group_norm(x, groups, weight, bias))
 row("instance_norm", lambda x, weight, bias: np_group_norm(x, weight, bias, 4), images())
 row("batch_norm", lambda x, weight, bias: np_standardize(x, (0, 2, 3)) * weight[:, None, None] + bias[:, None, None],
     images())
+row("batch_norm", lambda x, weight, bias: (x - 0.5) / 1.5 * weight[:, None, None] + bias[:, None, None], images(),
+    lambda x, weight, bias: F.batch_norm(x, weight, bias, *(0 * array_of(bias) + v for v in (0.5, 2.25)), eps=0.0),
+    label="given statistics")
 row("scaled_dot_product_attention", np_attention, attentions())
 row("lstm", np_lstm, sequences())
 

@@ -18,6 +18,7 @@ from .ops import *  # noqa: F401,F403  the functions listed in ops/__init__.py
 from .functional import embedding
 from .tensor import Tensor, as_tensor
 from .threads import set_threads
+from .kernels.softmax import log_softmax, softmax     # kernels, in place of their definitions in ops
 from . import distributions, functional, nn, optim  # noqa: E402
 
 __version__ = "0.1.0"

@@ -14,20 +14,21 @@ from .kernels.embedding import embedding
 from .kernels.gru import gru
 from .kernels.interpolation import interpolate, upsample_nearest2d
 from .kernels.lstm import lstm
-from .kernels.normalization import batch_norm, group_norm, instance_norm, layer_norm
+from .kernels.normalization import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
 from .kernels.pooling import avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
 from .kernels.recurrent import rnn
 from .kernels.roi_align import roi_align
 from .kernels.rotary import alibi_bias, rotary_embedding
-from .ops import (absolute, exp, log_softmax, logaddexp, maximum, minimum, one_hot, relu, sigmoid,
-                  softmax, sqrt, square, sum, swapaxes, take_along_axis, tanh, where)
+from .kernels.softmax import log_softmax, softmax
+from .ops import (absolute, exp, logaddexp, maximum, minimum, one_hot, relu, sigmoid, sqrt, square, sum, swapaxes,
+                  take_along_axis, tanh, where)
 from .ops.elementwise import array_of
 
 __all__ = ["adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d", "alibi_bias",
            "avg_pool1d", "avg_pool2d", "batch_norm", "binary_cross_entropy_with_logits", "conv1d", "conv2d",
            "conv_transpose1d", "conv_transpose2d", "cross_entropy", "dropout", "elu", "embedding", "gelu", "group_norm",
            "gru", "instance_norm", "interpolate", "l1_loss", "layer_norm", "leaky_relu", "linear", "log_softmax", "lstm",
-           "max_pool1d", "max_pool2d", "mse_loss", "nll_loss", "normalize", "one_hot", "relu", "rnn", "roi_align",
+           "max_pool1d", "max_pool2d", "mse_loss", "nll_loss", "normalize", "one_hot", "relu", "rms_norm", "rnn", "roi_align",
            "rotary_embedding", "scaled_dot_product_attention", "sigmoid", "silu", "softmax", "softplus", "tanh",
            "upsample_nearest2d"]
 

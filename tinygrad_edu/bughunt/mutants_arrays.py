@@ -15,7 +15,6 @@ check("max", lambda x: R.max(x, axis=1), normal(3, 4))
 check("max of x and x", lambda x: R.max(S.stack([x, x]), axis=0), normal(5))
 check("cumsum", lambda x: R.cumsum(x, axis=1), normal(3, 4))
 check("logsumexp", lambda x: R.logsumexp(x, axis=-1), normal(3, 4))
-check("softmax", lambda x: R.softmax(x, axis=-1), normal(3, 4))
 check("reshape", lambda x: S.reshape(x, 3, 4), normal(4, 3))
 check("transpose", lambda x: S.transpose(x, 1, 2, 0), normal(3, 3, 3))
 check("broadcast_to", lambda x: S.broadcast_to(x, (3, 4)), normal(4))
@@ -81,18 +80,6 @@ def logsumexp_takes_y_for_a_constant(self, gy):
     """Second derivative without the part through y."""
     x, y = self.saved
     return gy.reshape(self.kept) * exp(x - constant(y).reshape(self.kept))
-
-@wrong(R.Softmax, "softmax")
-def softmax_keeps_the_diagonal_only(self, gy):
-    """y (1 - y) gy: the Jacobian's other entries -y_i y_j are missing."""
-    (y,) = self.saved
-    return gy * (y * (1 - y))
-
-@wrong(R.Softmax, "softmax")
-def softmax_takes_a_mean_for_the_sum(self, gy):
-    """A cotangent of ones cannot show the term through the denominator alone, a random one does."""
-    (y,) = self.saved
-    return y * (gy - R.mean(gy * y, axis=self.axis, keepdims=True))
 
 
 # ---------------------------------------------------------------- shapes

@@ -1,7 +1,7 @@
 """Floor 3: wrong backwards of ops/linalg.py, ops/window.py and of the kernels."""
 import numpy as np
 
-from ..kernels import convolution as C, cross_entropy as X, normalization as N
+from ..kernels import convolution as C, cross_entropy as X, normalization as N, softmax as S
 from ..ops import linalg as L, window as W
 from ..ops.elementwise import sqrt, square
 from ..ops.indexing import tril, triu
@@ -32,6 +32,7 @@ check("conv2d", lambda x, w, b: C.conv2d(x, w, b, stride=2, padding=1),
       normal(2, 2, 5, 4), normal(3, 2, 3, 2), normal(3))
 check("conv2d in groups", lambda x, w: C.conv2d(x, w, groups=2), normal(2, 4, 3, 3), normal(4, 2, 2, 2))
 check("cross_entropy", lambda x: X.cross_entropy(x, _IDS, reduction="none"), normal(4, 3))
+check("softmax", S.softmax, normal(3, 4))
 check("batch_norm", lambda x, w, b: N.batch_norm(x, w, b), normal(6, 3), positive(3), normal(3))
 check("layer_norm", lambda x: N.layer_norm(x, 5), normal(3, 5))
 
@@ -198,27 +199,45 @@ def cross_entropy_has_another_definition(self, x):
     """Right to first order: the reference forgets the target's logit and a factor."""
     return 2 * logsumexp(x, axis=1)
 
-@wrong(N.Standardize, "batch_norm")
-def batch_norm_forgets_the_variance(self, g):
-    """The term through r is missing. A cotangent of ones hides it: y sums to zero."""
-    y, r = self.saved
-    return (g - g.mean(axis=self.axes, keepdims=True)) * r
+@wrong(S.Softmax, "softmax")
+def softmax_keeps_the_diagonal_only(self, gy):
+    """y (1 - y) gy: the Jacobian's other entries -y_i y_j are missing."""
+    (y,) = self.saved
+    return gy * (y * (1 - y))
 
-@wrong(N.Standardize, "batch_norm")
-def batch_norm_forgets_the_mean(self, g):
+@wrong(S.Softmax, "softmax")
+def softmax_takes_a_mean_for_the_sum(self, gy):
+    """A cotangent of ones cannot show the term through the denominator alone, a random one does."""
+    (y,) = self.saved
+    return y * (gy - (gy * y).mean(axis=-1, keepdims=True))
+
+@wrong(N.BatchNorm, "batch_norm")
+def batch_norm_forgets_the_variance(self, gy):
+    """The term through r is missing. A cotangent of ones hides it: h sums to zero."""
+    return _gradients(self, gy, (0,), through_r=0)
+
+@wrong(N.BatchNorm, "batch_norm")
+def batch_norm_forgets_the_mean(self, gy):
     """The term through mu is missing."""
-    y, r = self.saved
-    return (g - y * (g * y).mean(axis=self.axes, keepdims=True)) * r
+    return _gradients(self, gy, (0,), through_mu=0)
 
-@wrong(N.Standardize, "layer_norm")
-def layer_norm_is_wrong_by_float64(self, g):
+@wrong(N.LayerNorm, "layer_norm")
+def layer_norm_is_wrong_by_float64(self, gy):
     """float64 from an np.float64 constant."""
-    y, r = self.saved
-    gx = (g - g.mean(axis=self.axes, keepdims=True) - y * (g * y).mean(axis=self.axes, keepdims=True)) * r
-    return gx * np.float64(1)
+    gx, gw, gb = _gradients(self, gy, (1,))
+    return gx * np.float64(1), gw, gb
 
-@wrong(N.Standardize, "layer_norm", method="reference")
-def layer_norm_has_another_definition(self, x):
+@wrong(N.LayerNorm, "layer_norm", method="reference")
+def layer_norm_has_another_definition(self, x, w, b):
     """Right to first order: the reference, for the double backward, divides by n - 1."""
-    centred = x - mean(x, self.axes, keepdims=True)
-    return centred / sqrt(mean(square(centred), self.axes, keepdims=True) * 1.25 + self.eps)
+    centred = x - mean(x, -1, keepdims=True)
+    return centred / sqrt(mean(square(centred), -1, keepdims=True) * 1.25 + self.eps) * w + b
+
+def _gradients(self, gy, axes, through_mu=1, through_r=1):
+    """The gradients of a normalization of x (M, D) over `axes`, with a scale for each column."""
+    x, w, _ = self.arrays
+    h = x - x.mean(axis=axes, keepdims=True)
+    r = 1 / np.sqrt((h * h).mean(axis=axes, keepdims=True) + self.eps)
+    h, g = h * r, gy * w
+    gx = r * (g - through_mu * g.mean(axis=axes, keepdims=True) - through_r * h * (g * h).mean(axis=axes, keepdims=True))
+    return gx, (gy * h).sum(axis=0), gy.sum(axis=0)

@@ -3,6 +3,7 @@ import math
 
 from .. import autograd, backend, functional as F
 from ..creation import ones, zeros
+from ..kernels.normalization import batch_statistics
 from .module import Module, Parameter
 
 
@@ -121,6 +122,19 @@ class LayerNorm(Module):
         return f"{self.weight.shape}"
 
 
+class RMSNorm(Module):
+    """Divide by the root mean square over the last axes, then scale (starts at 1). eps: by default that of x's dtype."""
+
+    def __init__(self, normalized_shape, eps=None):
+        self.weight, self.eps = Parameter(ones(normalized_shape)), eps
+
+    def forward(self, x):
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
+    def extra_repr(self):
+        return f"{self.weight.shape}"
+
+
 class GroupNorm(Module):
     """Normalize (N, C, ..) over groups of channels, then scale (starts at 1) and shift (starts at 0) each channel."""
 
@@ -135,6 +149,31 @@ class GroupNorm(Module):
 
     def extra_repr(self):
         return f"{self.num_groups}, {self.weight.size}"
+
+
+class InstanceNorm(Module):
+    """Normalize each channel of each sample; with `affine` then scale (starts at 1) and shift (starts at 0) each channel."""
+
+    def __init__(self, num_features, eps=1e-5, affine=False):
+        self.weight = Parameter(ones(num_features)) if affine else None
+        self.bias = Parameter(zeros(num_features)) if affine else None
+        self.num_features, self.eps = num_features, eps
+
+    def forward(self, x):
+        if x.shape[1] != self.num_features:
+            raise ValueError(f"InstanceNorm: got {x.shape[1]} channels (shape {x.shape}), expected {self.num_features}")
+        return F.instance_norm(x, self.weight, self.bias, self.eps)
+
+    def extra_repr(self):
+        return f"{self.num_features}" + (", affine=True" if self.weight is not None else "")
+
+
+class InstanceNorm1d(InstanceNorm):
+    """Instance norm of (N, C, T)."""
+
+
+class InstanceNorm2d(InstanceNorm):
+    """Instance norm of (N, C, H, W)."""
 
 
 class BatchNorm(Module):
@@ -156,11 +195,11 @@ class BatchNorm(Module):
         return F.batch_norm(x, self.weight, self.bias, eps=self.eps)
 
     def _update_statistics(self, x):
-        data, axes = x.data, (0, *range(2, x.ndim))
         n = x.size // x.shape[1]
         if n < 2:
             raise ValueError(f"BatchNorm: got {n} value for each channel (shape {x.shape}), expected at least 2 in training")
-        for running, batch in ((self.running_mean, data.mean(axis=axes)), (self.running_var, data.var(axis=axes) * (n / (n - 1)))):
+        mean, variance = batch_statistics(x)
+        for running, batch in ((self.running_mean, mean), (self.running_var, variance * (n / (n - 1)))):
             running.data[...] = (1 - self.momentum) * running.data + self.momentum * batch
             autograd.mark_written(running.data)
 

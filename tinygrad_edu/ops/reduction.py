@@ -74,19 +74,6 @@ class LogSumExp(Function):
         y = y.reshape(self.kept)
         return gy.reshape(self.kept) * exp(x - y)
 
-class Softmax(Function):
-    """y_i = e^(x_i) / sum e^(x_j) along an axis;   dx_i = y_i (gy_i - sum gy_j y_j)"""
-    def __init__(self, axis):
-        self.axis = axis
-    def forward(self, x):
-        y = self.xp.exp(x - x.max(axis=self.axis, keepdims=True))
-        y /= y.sum(axis=self.axis, keepdims=True)
-        self.save(y)
-        return y
-    def backward(self, gy):
-        (y,) = self.saved
-        return y * (gy - (gy * y).sum(axis=self.axis, keepdims=True))
-
 
 # ---------------------------------------------------------------- shapes of a reduction
 
@@ -146,8 +133,9 @@ def logsumexp(x, axis=None, keepdims=False):
     return LogSumExp(axis, keepdims).apply(x)
 
 def softmax(x, axis=-1):
-    """e^x over its sum along `axis`: positive numbers that add up to 1."""
-    return Softmax(axis).apply(x)
+    """e^x over its sum along `axis`: positive numbers that add up to 1. The largest x is taken out first, for precision."""
+    x = x - constant(x, lambda data: data.max(axis=axis, keepdims=True))
+    return exp(x - logsumexp(x, axis, keepdims=True))
 
 def log_softmax(x, axis=-1):
     """ln softmax(x) without overflow and without ln 0."""
