@@ -193,7 +193,7 @@ def scaled_dot_product_attention(query, key, value, mask=None, causal=False, bia
     groups = _check(query, key, value, mask, bias, window)
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     inputs = (query, key, value) if bias is None else (query, key, value, bias)
-    return Attention(mask, causal or window is not None, window, scale, groups).apply(*inputs)
+    return Attention.face(query)(mask, causal or window is not None, window, scale, groups).apply(*inputs)
 
 
 def _check(query, key, value, mask, bias, window):
