@@ -4,7 +4,7 @@ import pytest
 from kernel_faces import all_orders, draw_array
 
 import tinygrad_edu as tg
-from tinygrad_edu import Tensor, backend, functional as F
+from tinygrad_edu import Tensor, backend, functional as F, optim
 from tinygrad_edu.testing import cuda_cpu, strict_cupy
 
 needs_compiler = pytest.mark.skipif(not cuda_cpu.can_compile(), reason="needs g++")
@@ -12,6 +12,10 @@ needs_compiler = pytest.mark.skipif(not cuda_cpu.can_compile(), reason="needs g+
 
 def attention(**options):
     return lambda q, k, v: F.scaled_dot_product_attention(q, k, v, **options)
+
+
+def targets(N, K, *places):
+    return Tensor(np.random.default_rng(9).integers(0, K, (N, *places)))
 
 
 # What goes to a CUDA kernel: (function, shapes of its arguments).
@@ -23,6 +27,9 @@ CASES = {
     "causal attention": (attention(causal=True), [(2, 65, 40)] * 3),
     "attention, large heads, no batch": (attention(causal=True, scale=0.1), [(33, 100)] * 3),
     "attention, empty batch": (attention(), [(0, 3, 4)] * 3),
+    "cross-entropy": (lambda x: F.cross_entropy(x, targets(5, 40)), [(5, 40)]),
+    "cross-entropy of pixels": (lambda x: F.cross_entropy(x, targets(2, 7, 3, 2), reduction="none"), [(2, 7, 3, 2)]),
+    "cross-entropy, empty batch": (lambda x: F.cross_entropy(x, targets(0, 3), reduction="sum"), [(0, 3)]),
 }
 
 # What a CUDA kernel does not take and leaves to the arrays.
@@ -101,3 +108,30 @@ def test_what_is_launched_and_what_is_left_to_the_arrays(name, stand_in, launche
 @pytest.mark.parametrize("function, shapes", [*CASES.values(), *LEFT.values()], ids=[*CASES, *LEFT])
 def test_on_a_gpu(function, shapes, gpu):
     equals_definition(function, shapes)
+
+
+@needs_compiler
+@pytest.mark.parametrize("rule", [optim.Adam, optim.AdamW])
+def test_adam_on_the_stand_in(rule, stand_in, launched):
+    follows_the_host(rule)
+    assert launched == ["adam"] * 3
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("rule", [optim.Adam, optim.AdamW])
+def test_adam_on_a_gpu(rule, gpu):
+    follows_the_host(rule)
+
+
+def follows_the_host(rule):
+    """Three steps of an optimizer in float32 on the device, and in float64 on the host."""
+    weights = {}
+    for device, dtype in (("cuda", "float32"), ("cpu", "float64")):
+        tg.set_default_device(device)
+        w = tg.nn.Parameter(draw_array(0, 5, 60).astype(dtype))
+        optimizer = rule([w], lr=0.01, weight_decay=0.1)
+        for i in range(3):
+            w.grad = Tensor(draw_array(i, 5, 60).astype(dtype))
+            optimizer.step()
+        weights[device] = backend.to_numpy(w.data)
+    np.testing.assert_allclose(weights["cuda"], weights["cpu"], rtol=1e-5, atol=1e-6)

@@ -58,7 +58,7 @@ def cross_entropy(logits, targets, reduction="mean"):
         logits = logits.transpose(0, *range(2, logits.ndim), 1).reshape(-1, logits.shape[1])
         ids = ids.reshape(-1)
     _check_range(ids, logits.shape[1])
-    return reduce(CrossEntropy(ids).apply(logits).reshape(shape), reduction)
+    return reduce(CrossEntropy.face(logits)(ids).apply(logits).reshape(shape), reduction)
 
 
 def reduce(losses, reduction):

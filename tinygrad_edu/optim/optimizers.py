@@ -5,6 +5,7 @@ Read downwards, each rule answers a complaint about the one above it.
 import math
 
 from .. import backend
+from ..kernels.cuda.adam import adam as cuda_adam
 from .optimizer import Optimizer
 
 
@@ -57,6 +58,8 @@ class Adam(Optimizer):
         super().__init__(parameters, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
     def update(self, w, g, state, t, options):
+        if cuda_adam(w, g, state, t, options, l2=options["weight_decay"]):
+            return
         m, v, (b1, b2) = state["m"], state["v"], options["betas"]
         g = _decayed(g, w, options)
         m *= b1
@@ -79,7 +82,10 @@ class AdamW(Adam):
         super().__init__(parameters, lr, betas, eps, weight_decay)
 
     def update(self, w, g, state, t, options):
-        w *= 1 - options["lr"] * options["weight_decay"]
+        keep = 1 - options["lr"] * options["weight_decay"]
+        if cuda_adam(w, g, state, t, options, keep=keep):
+            return
+        w *= keep
         super().update(w, g, state, t, {**options, "weight_decay": 0.0})
 
 
