@@ -87,11 +87,12 @@ def test_group_norm(N, C, L, G, seed):
 
 @seeds
 @rows
-def test_softmax(M, D, seed):
-    x, y, gx, threads = 10 * drawn(0, M, D), unknown(M, D), unknown(M, D), threads_for(D)
-    gy, expected = definition(F.softmax, x)
-    run("softmax", "softmax_forward", M, threads, x, D, y, seed=seed)
-    run("softmax", "softmax_backward", M, threads, y, gy, D, gx, seed=seed)
+@pytest.mark.parametrize("function", [F.softmax, F.log_softmax], ids=["softmax", "log_softmax"])
+def test_softmax(function, M, D, seed):
+    x, y, gx, name = 10 * drawn(0, M, D), unknown(M, D), unknown(M, D), function.__name__
+    gy, expected = definition(function, x)
+    run("softmax", f"{name}_forward", M, threads_for(D), x, D, y, seed=seed)
+    run("softmax", f"{name}_backward", M, threads_for(D), y, gy, D, gx, seed=seed)
     agree([y, gx], expected)
 
 
