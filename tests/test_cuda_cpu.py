@@ -7,6 +7,7 @@ from tinygrad_edu.testing import cuda_cpu
 
 pytestmark = pytest.mark.skipif(not cuda_cpu.can_compile(), reason="needs g++")
 
+EXCHANGE = "__shfl_xor_sync(0xffffffff, v, 1)"
 M, D, THREADS, EPS = 3, 100, 64, np.float32(1e-5)
 
 
@@ -31,10 +32,10 @@ def test_the_kernel_is_right_before_anything_is_planted():
 
 
 @pytest.mark.parametrize("before, after", [
-    ("    if (lane == 0) parts[warp] = v;\n    __syncthreads();", "    if (lane == 0) parts[warp] = v;"),        # read too early
-    ("    __syncthreads();                            // nobody", "    // nobody"),                              # overwritten too early
-    ("parts[lane] : 0", "parts[lane + 1] : 0"),                                                             # never written: NaN
-    ("float total = 0;", "float total;  total = x[D];"),                                                    # next row, or guard
+    ("parts[warp] = v;\n    __syncthreads();", "parts[warp] = v;"),                                     # read too early
+    ("    __syncthreads();                            // nobody", "    // nobody"),                     # overwritten too early
+    ("parts[lane] : 0", "parts[lane + 1] : 0"),                                                         # never written: NaN
+    ("float total = 0;", "float total = x[D];"),                                                        # next row, or guard
 ], ids=["missing barrier", "missing barrier between two uses", "shared memory nobody wrote", "read beyond the array"])
 def test_a_wrong_answer_shows_with_one_schedule_or_another(before, after):
     code = planted(before, after)
@@ -45,7 +46,7 @@ def test_a_wrong_answer_shows_with_one_schedule_or_another(before, after):
     ("mus[row] = mu;", "mus[row] = mu; __syncthreads();", "__syncthreads that not every thread"),
     ("    v = warp_sum(v);", "    v = warp_sum(v);\n    if (warp == 0)\n __syncthreads();", "two different barriers"),
     ("    v = warp_sum(v);", "    if (lane < 16) v = warp_sum(v);", "exchange that not every thread"),
-    ("    v = warp_sum(v);", "    if (lane < 16)\n v = __shfl_xor_sync(0xffffffff, v, 1);\n else\n v = __shfl_xor_sync(0xffffffff, v, 1);",
+    ("    v = warp_sum(v);", "    if (lane < 16)\n v = EXCHANGE;\n else\n v = EXCHANGE;".replace("EXCHANGE", EXCHANGE),
      "two different barriers"),
     ("__shfl_xor_sync(0xffffffff", "__shfl_xor_sync(0xffff", "mask"),
     ("    long long row", "    if (threadIdx.x == 40) return;\n    long long row", "not every thread"),

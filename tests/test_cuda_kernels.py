@@ -128,7 +128,8 @@ def test_cross_entropy_of_a_class_that_is_not_there():
                                                (1, 5, 33, 50, 64), (2, 35, 40, 128, 128)])
 def test_attention(heads, T, S, E, D, causal, seed):
     q, k, v, scale, options = drawn(0, heads, T, E), drawn(1, heads, S, E), drawn(2, heads, S, E), E ** -0.5, (f"-DD={D}",)
-    y, L, delta, (gq, gk, gv) = unknown(heads, T, E), unknown(heads, T), unknown(heads, T), map(unknown, *zip(q.shape, k.shape, v.shape))
+    y, gq, gk, gv = (unknown(*x.shape) for x in (q, q, k, v))
+    L, delta = unknown(heads, T), unknown(heads, T)
     gy, expected = definition(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, causal=causal), q, k, v)
 
     def launch(name, length, *arguments):
@@ -177,7 +178,8 @@ def test_lstm(D, N, seed):
 @seeds
 @pytest.mark.parametrize("D, N", [(5, 7), (1, 1), (20, 30)])
 def test_gru(D, N, seed):
-    n, z, uh, bh, (h, gh, dh) = D * N, drawn(0, 3, D, N), drawn(1, 3, D, N), drawn(2, 3, D), (drawn(i, D, N) for i in range(3, 6))
+    n, z, uh, bh = D * N, drawn(0, 3, D, N), drawn(1, 3, D, N), drawn(2, 3, D)
+    h, gh, dh = (drawn(i, D, N) for i in range(3, 6))
 
     def step(z, uh, h):
         r, update = sigmoid(z[0] + uh[0]), sigmoid(z[1] + uh[1])

@@ -15,5 +15,6 @@ def adam(w, g, state, t, options, l2=0.0, keep=1.0):
     b1, b2 = options["betas"]
     rate, root = options["lr"] / (1 - b1 ** t), 1 / math.sqrt(1 - b2 ** t)
     numbers = map(float, (rate, root, b1, 1 - b1, b2, 1 - b2, options["eps"], l2, keep))
-    launch_each("adam", "adam", w.size, backend.array_module(g).ascontiguousarray(g), w.size, *numbers, w, state["m"], state["v"])
+    g = backend.array_module(g).ascontiguousarray(g)
+    launch_each("adam", "adam", w.size, g, w.size, *numbers, w, state["m"], state["v"])
     return True

@@ -8,8 +8,8 @@
 //     attention_backward_keys       heads x ceil(S / ROWS) blocks of 128 threads, each for ROWS keys; writes gk and gv
 //
 // D / 32 neighbouring threads share a row and keep 32 numbers of it each, in registers. The rows of the other side come by
-// in tiles through shared memory, where all threads read them. No block adds to what another one writes, so the answers are
-// the same on every run; the price is that backward makes the scores twice.
+// in tiles through shared memory, where all threads read them; two blocks share a processor (__launch_bounds__). No block
+// adds to what another one writes, so the answers are the same on every run; the price is that backward makes the scores twice.
 constexpr int TEAM = D / 32, ROWS = 128 / TEAM, TILE = 32;
 
 // Number j of a thread is number place(j) of the row: four at a time in turn with its team, so that they are read together.
@@ -48,8 +48,8 @@ __device__ void add(float (&mine)[32], float times, const float (&row)[D]) {
     for (int j = 0; j < 32; j++) mine[j] += times * row[place(j)];
 }
 
-extern "C" __global__ void __launch_bounds__(128, 2) attention_forward(const float* q, const float* k, const float* v, int T, int S,
-        int E, float scale, int causal, float* y, float* L) {
+extern "C" __global__ void __launch_bounds__(128, 2) attention_forward(const float* q, const float* k, const float* v,
+        int T, int S, int E, float scale, int causal, float* y, float* L) {
     __shared__ __align__(16) float keys[TILE][D], values[TILE][D];
     int tiles = (T + ROWS - 1) / ROWS, first = blockIdx.x % tiles * ROWS, t = first + threadIdx.x / TEAM;
     long long head = blockIdx.x / tiles;
@@ -90,17 +90,18 @@ extern "C" __global__ void __launch_bounds__(128, 2) attention_forward(const flo
 }
 
 extern "C" __global__ void __launch_bounds__(128, 2) attention_backward_queries(const float* q, const float* k, const float* v,
-        const float* y, const float* L, const float* gy, int T, int S, int E, float scale, int causal, float* gq, float* delta) {
+        const float* y, const float* L, const float* gy, int T, int S, int E, float scale, int causal,
+        float* gq, float* delta) {
     __shared__ __align__(16) float keys[TILE][D], values[TILE][D];
     int tiles = (T + ROWS - 1) / ROWS, first = blockIdx.x % tiles * ROWS, t = first + threadIdx.x / TEAM;
     long long head = blockIdx.x / tiles;
     int last = causal ? min(S, first + ROWS) : S;
 
-    float query[32], g[32], gquery[32], through_total = 0;
-    load_row(y + head * T * E, t, T, E, gquery);
+    float query[32], g[32], gquery[32] = {}, through_total = 0;
     load_row(gy + head * T * E, t, T, E, g);
+    load_row(y + head * T * E, t, T, E, query);                                 // y, for a moment
 #pragma unroll
-    for (int j = 0; j < 32; j++) through_total += g[j] * gquery[j], gquery[j] = 0;
+    for (int j = 0; j < 32; j++) through_total += g[j] * query[j];
     for (int away = 1; away < TEAM; away *= 2) through_total += __shfl_xor_sync(0xffffffff, through_total, away);
     if (t < T && threadIdx.x % TEAM == 0) delta[head * T + t] = through_total;
 
@@ -124,7 +125,8 @@ extern "C" __global__ void __launch_bounds__(128, 2) attention_backward_queries(
 }
 
 extern "C" __global__ void __launch_bounds__(128, 2) attention_backward_keys(const float* q, const float* k, const float* v,
-        const float* L, const float* delta, const float* gy, int T, int S, int E, float scale, int causal, float* gk, float* gv) {
+        const float* L, const float* delta, const float* gy, int T, int S, int E, float scale, int causal,
+        float* gk, float* gv) {
     __shared__ __align__(16) float queries[TILE][D], gs[TILE][D], l[TILE], through_total[TILE];
     int tiles = (S + ROWS - 1) / ROWS, first = blockIdx.x % tiles * ROWS, s = first + threadIdx.x / TEAM;
     long long head = blockIdx.x / tiles;
