@@ -30,6 +30,8 @@ CASES = {
     "cross-entropy": (lambda x: F.cross_entropy(x, targets(5, 40)), [(5, 40)]),
     "cross-entropy of pixels": (lambda x: F.cross_entropy(x, targets(2, 7, 3, 2), reduction="none"), [(2, 7, 3, 2)]),
     "cross-entropy, empty batch": (lambda x: F.cross_entropy(x, targets(0, 3), reduction="sum"), [(0, 3)]),
+    "embedding": (lambda w: F.embedding(targets(4, 5, 3), w), [(5, 40)]),
+    "embedding with padding": (lambda w: F.embedding(targets(20, 5), w, padding_idx=2), [(5, 3)]),
 }
 
 # What a CUDA kernel does not take and leaves to the arrays.
