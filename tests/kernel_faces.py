@@ -14,13 +14,13 @@ def draw_array(seed, *shape):
 
 def equals_definition(function, *arrays, **tolerance):
     """Value, gradients and double gradients of function(*arrays) on every face, in the same random directions."""
-    definition = _all_orders("reference", function, arrays)
+    definition = all_orders("reference", function, arrays)
     for face in FACES:
-        for ours, theirs in zip(_all_orders(face, function, arrays), definition, strict=True):
+        for ours, theirs in zip(all_orders(face, function, arrays), definition, strict=True):
             np.testing.assert_allclose(ours, theirs, **(tolerance or CLOSE), err_msg=f"face {face!r}")
 
 
-def _all_orders(face, function, arrays):
+def all_orders(face, function, arrays):
     with tg.kernel_face(face):
         xs = [Tensor(a, requires_grad=True) for a in arrays]
         y = function(*xs)
@@ -29,4 +29,4 @@ def _all_orders(face, function, arrays):
         graphs = tg.grad(y, xs, gy, create_graph=True)
         scalar = sum((g * Tensor(draw_array(2 + i, *g.shape).astype(g.dtype))).sum() for i, g in enumerate(graphs))
         ggxs = tg.grad(scalar, xs, allow_unused=True) if scalar.requires_grad else [None] * len(xs)
-    return [y.data, *(g.data for g in gxs), *(np.zeros(x.shape) if g is None else g.data for g, x in zip(ggxs, xs))]
+    return [y.data, *(g.data for g in gxs), *(np.zeros(x.shape, x.dtype) if g is None else g.data for g, x in zip(ggxs, xs))]

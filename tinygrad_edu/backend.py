@@ -7,6 +7,7 @@ Random numbers are always drawn on the host by one NumPy generator and then copi
 gives the same initial weights, the same shuffles and the same noise on both.
 """
 import ctypes
+import functools
 import importlib.util
 
 import numpy as np
@@ -149,6 +150,23 @@ def blocks(array, numbers_each=1, numbers=1 << 16):
     """
     step = max(1, numbers * (1 if device_of(array) == "cpu" else 1024) // max(1, numbers_each))
     return [slice(i, i + step) for i in range(0, len(array), step)]
+
+
+def launch_cuda(source, name, blocks, threads, *arguments, shared=0, options=()):
+    """Run the kernel `name` of a CUDA source with `blocks` blocks of `threads` threads each; with no blocks, nothing happens.
+
+    Arrays must lie on the GPU, contiguous. Python numbers go as int and float, which in CUDA are 32 bits long. shared: how
+    many floats of shared memory a block gets. A source is compiled on its first use, and CuPy keeps the result on disk.
+    """
+    if blocks:
+        numbers = {int: np.int32, bool: np.int32, float: np.float32}
+        values = tuple(numbers[type(a)](a) if type(a) in numbers else a for a in arguments)
+        _cuda_function(_cupy.RawModule, source, name, options)((blocks,), (threads,), values, shared_mem=4 * shared)
+
+
+@functools.cache
+def _cuda_function(raw_module, source, name, options):
+    return raw_module(code=source, options=options).get_function(name)
 
 
 def ignore_float_errors():

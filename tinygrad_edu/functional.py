@@ -3,7 +3,7 @@
 The kernels appear here too, so that `F.` is the one place to look: F.conv2d, F.layer_norm, F.cross_entropy.
 """
 from . import backend
-from .kernels import loops  # noqa: F401  the plain loops, further faces of the kernels
+from .kernels import cuda, loops  # noqa: F401  further faces of the kernels: CUDA, and plain loops
 from .kernels.activations import gelu, silu
 from .kernels.adaptive_pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_max_pool1d, adaptive_max_pool2d
 from .kernels.attention import scaled_dot_product_attention

@@ -4,8 +4,8 @@ Read downwards, each rule answers a complaint about the one above it.
 """
 import math
 
-from .. import backend, faces
-from . import loops
+from .. import backend
+from .fused import fused_adam
 from .optimizer import Optimizer
 
 
@@ -74,14 +74,8 @@ class Adam(Optimizer):
         w -= options["lr"] / (1 - b1 ** t) * m / root
 
     def update_all(self, w, g, state, t, options):
-        """As a plain loop where it is compiled: one pass over the arrays instead of fifteen."""
-        if backend.device_of(w) == "cuda" or w.dtype.itemsize < 4 or not faces.loops_wanted(worth_compiling=True):
+        if not fused_adam(w, g, state, t, options):
             super().update_all(w, g, state, t, options)
-            return
-        b1, b2 = options["betas"]
-        numbers = (b1, 1 - b1, b2, 1 - b2, options["lr"] / (1 - b1 ** t), 1 / math.sqrt(1 - b2 ** t), options["eps"],
-                   options["weight_decay"])
-        faces.compiled(loops.adam)(w, g, state["m"], state["v"], *map(w.dtype.type, numbers))
 
 
 class AdamW(Adam):

@@ -1,7 +1,7 @@
 """A stand-in for CuPy where there is no GPU: NumPy underneath, CuPy's refusals on top.
 
 Its arrays are opaque. They refuse to meet host arrays, to be converted without being asked, and names or keywords that CuPy
-does not have (cupy_names.txt, read off the real package). Results are arrays, never scalars. Where CuPy's answer is
+does not have (cupy_names.txt, read off the real package). CUDA kernels run on the CPU, where there is g++. Results are arrays, never scalars. Where CuPy's answer is
 undefined (two different values written to one place) there is an error. Whatever makes the host wait for the device is
 counted in `syncs`, whatever goes up from host memory in `uploads`.
 
@@ -18,6 +18,7 @@ import types
 import numpy as np
 
 from .. import backend
+from . import cuda_cpu
 
 NAMES_FILE = pathlib.Path(__file__).with_name("cupy_names.txt")
 ADDS = {"add": "ilfdeILQ", "maximum": "ilfdILQ", "minimum": "ilfdILQ", "subtract": "iI"}   # dtypes of each `ufunc.at`
@@ -186,7 +187,8 @@ def module():
             found = getattr(numpys, short)
             plain = isinstance(found, type) or not callable(found)
             setattr(home, short, found if plain else function(name, found, keywords))
-    lib.ndarray, lib.array, lib.asarray, lib.__version__ = ndarray, upload, upload_if_needed, "14.2.0"
+    lib.ndarray, lib.array, lib.asarray, lib.RawModule = ndarray, upload, upload_if_needed, RawModule
+    lib.__version__ = "14.2.0"
     lib.cuda = types.SimpleNamespace(
         is_available=lambda: True, nvrtc=types.SimpleNamespace(getVersion=lambda: (12, 9)),
         runtime=types.SimpleNamespace(getDeviceProperties=lambda i: {"name": b"a strict stand-in"}))
@@ -206,6 +208,16 @@ def upload(x, dtype=None, copy=True):
 
 def upload_if_needed(x, dtype=None):
     return x if isinstance(x, ndarray) and dtype in (None, x.dtype) else upload(x, dtype)
+
+class RawModule(cuda_cpu.RawModule):
+    """Kernels written in CUDA C, run on the CPU."""
+
+    def get_function(self, name):
+        kernel = super().get_function(name)
+
+        def call(grid, block, args, *, shared_mem=0):
+            kernel(grid, block, [lower(a, "RawKernel") for a in args], shared_mem=shared_mem)
+        return call
 
 @contextlib.contextmanager
 def installed(backend, lib):
