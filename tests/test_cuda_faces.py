@@ -18,6 +18,14 @@ def targets(N, K, *places):
     return Tensor(np.random.default_rng(9).integers(0, K, (N, *places)))
 
 
+def lstm_shapes(T, N, I, D):
+    return [(T, N, I), (N, D), (N, D), (4 * D, I), (4 * D, D), (4 * D,)]
+
+
+def gru_shapes(T, N, I, D):
+    return [(T, N, I), (N, D), (3 * D, I), (3 * D, D), (3 * D,), (3 * D,)]
+
+
 # What goes to a CUDA kernel: (function, shapes of its arguments).
 CASES = {
     "layer norm": (lambda x, w, b: F.layer_norm(x, 40, w, b), [(3, 2, 40), (40,), (40,)]),
@@ -32,6 +40,18 @@ CASES = {
     "cross-entropy, empty batch": (lambda x: F.cross_entropy(x, targets(0, 3), reduction="sum"), [(0, 3)]),
     "embedding": (lambda w: F.embedding(targets(4, 5, 3), w), [(5, 40)]),
     "embedding with padding": (lambda w: F.embedding(targets(20, 5), w, padding_idx=2), [(5, 3)]),
+    "lstm": (lambda *a: F.lstm(*a)[0], lstm_shapes(3, 5, 4, 6)),
+    "lstm, one step of one": (lambda *a: F.lstm(*a)[2], lstm_shapes(1, 1, 1, 1)),
+    "gru": (lambda *a: F.gru(*a)[0], gru_shapes(3, 5, 4, 6)),
+    "gru, sequences of different lengths": (lambda *a: F.gru(*a, lengths=targets(3, 4))[1], gru_shapes(3, 3, 2, 20)),
+    "rms norm": (lambda x, w: F.rms_norm(x, 40, w), [(3, 2, 40), (40,)]),
+    "rms norm over two axes": (lambda x: F.rms_norm(x, (5, 7)), [(3, 5, 7)]),
+    "group norm": (lambda x, w, b: F.group_norm(x, 3, w, b), [(2, 6, 5, 7), (6,), (6,)]),
+    "group norm, one pixel, no samples": (lambda x: F.group_norm(x, 2), [(0, 4)]),
+    "instance norm of another order": (lambda x: F.instance_norm(x.swapaxes(0, 1)), [(3, 2, 33)]),
+    "softmax": (F.softmax, [(3, 40)]),
+    "softmax along the first axis": (lambda x: F.softmax(x, 0), [(7, 2, 3)]),
+    "log-softmax": (F.log_softmax, [(3, 300)]),
 }
 
 # What a CUDA kernel does not take and leaves to the arrays.

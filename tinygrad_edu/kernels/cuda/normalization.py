@@ -31,8 +31,59 @@ class LayerNorm(normalization.LayerNorm):
         return gx, gws.sum(axis=0).reshape(w.shape), gbs.sum(axis=0).reshape(w.shape)
 
 
+class RMSNorm(normalization.RMSNorm):
+    """As layer norm."""
+
+    def forward(self, x, w):
+        if not _fits(w.size, x, w):
+            return super().forward(x, w)
+        (x, w), D, xp = map(self.xp.ascontiguousarray, (x, w)), w.size, self.xp
+        M = math.prod(x.shape[:x.ndim - w.ndim])
+        y, r = xp.empty(x.shape, x.dtype), xp.empty(M, x.dtype)
+        launch("rms_norm", "rms_norm_forward", M, threads_for(D), x, w, self.eps, D, y, r)
+        self.save(x, w, r)
+        return y
+
+    def backward(self, gy):
+        if not _fits(self.arrays[1].size, *self.arrays):
+            return super().backward(gy)
+        (x, w, r), gy, xp = self.saved, self.xp.ascontiguousarray(gy), self.xp
+        M, D, parts = len(r), w.size, min(len(r), _PARTS)
+        gx, gws = xp.empty(x.shape, x.dtype), xp.empty((parts, D), x.dtype)
+        launch("rms_norm", "rms_norm_backward", parts, threads_for(D), x, w, r, gy, M, D, gx, gws, shared=D)
+        return gx, gws.sum(axis=0).reshape(w.shape)
+
+
+class GroupNorm(normalization.GroupNorm):
+    """A group is read twice, once from the cache, and written once, in either direction."""
+
+    def forward(self, x, w, b):
+        if not all_float32(x, w, b):
+            return super().forward(x, w, b)
+        (x, w, b), xp = map(self.xp.ascontiguousarray, (x, w, b)), self.xp
+        y, mu, r = xp.empty(x.shape, x.dtype), *(xp.empty(len(x) * self.groups, x.dtype) for _ in range(2))
+        sizes, threads = self._sizes(x)
+        launch("group_norm", "group_norm_forward", x.size and len(mu), threads, x, w, b, self.eps, *sizes, y, mu, r)
+        self.save(x, w, mu, r)
+        return y
+
+    def backward(self, gy):
+        if not all_float32(*self.arrays):
+            return super().backward(gy)
+        (x, w, mu, r), gy, xp = self.saved, self.xp.ascontiguousarray(gy), self.xp
+        gx, gws, gbs = xp.empty(x.shape, x.dtype), xp.zeros(x.shape[:2], x.dtype), xp.zeros(x.shape[:2], x.dtype)
+        sizes, threads = self._sizes(x)
+        launch("group_norm", "group_norm_backward", x.size and len(mu), threads, x, w, mu, r, gy, *sizes, gx, gws, gbs)
+        return gx, gws.sum(axis=0), gbs.sum(axis=0)
+
+    def _sizes(self, x):
+        """C, G, L, and the threads that pass over one group."""
+        C, L = x.shape[1], math.prod(x.shape[2:])
+        return (C, self.groups, L), threads_for(C // self.groups * L)
+
+
 def _fits(shared, *arrays):
     return 0 < shared <= _SHARED and all_float32(*arrays)
 
 
-normalization.LayerNorm.cuda = LayerNorm
+normalization.LayerNorm.cuda, normalization.RMSNorm.cuda, normalization.GroupNorm.cuda = LayerNorm, RMSNorm, GroupNorm
