@@ -73,18 +73,24 @@ def compiled(function):
     """`function`, a function of plain loops in which `prange` stands for range: compiled, or itself for the face "loops"."""
     if current == "loops":
         return function
-    import numba
+    numba = _numba()
     numba.set_num_threads(min(thread_count(), numba.config.NUMBA_NUM_THREADS))
     return _compile(function)
 
 
 @functools.cache
-def _compile(function):
-    """Compiled on the first call with each dtype, and kept on disk for the next process."""
+def _numba():
+    """numba, with threads that sleep while they wait. OpenMP's would spin, on the cores that BLAS needs next."""
     import numba
     if numba.config.THREADING_LAYER == "default":
-        numba.config.THREADING_LAYER = "workqueue"          # threads that sleep while they wait; OpenMP's keep BLAS from its core
-    return numba.njit(parallel=True, cache=True, fastmath=_FAST_MATH, error_model="numpy")(_linked(function))
+        numba.config.THREADING_LAYER = "workqueue"
+    return numba
+
+
+@functools.cache
+def _compile(function):
+    """Compiled on the first call with each dtype, and kept on disk for the next process."""
+    return _numba().njit(parallel=True, cache=True, fastmath=_FAST_MATH, error_model="numpy")(_linked(function))
 
 
 def _linked(function):

@@ -18,6 +18,7 @@ import threading
 import numpy as np
 
 _WORTH_SHARING = 1 << 18        # numbers passed over, about 0.2 ms; less is done faster alone
+_LARGE_PRODUCT = 1 << 18        # multiplications: from about here on OpenBLAS uses several threads
 _inside = threading.local()     # .busy: this thread is working on its part already
 _count = None
 
@@ -67,6 +68,19 @@ def in_threads(work, array, numbers_each=1):
         finally:
             concurrent.futures.wait(futures)            # Ctrl-C too waits until nobody writes into the arrays any more
         return answers + [future.result() for future in futures]
+
+
+def product(a, b):
+    """a @ b, a large product of two matrices shared among our threads, by rows of a.
+
+    OpenBLAS would share it among its own, which then go on spinning for a while, on the cores that ours need next.
+    """
+    if a.ndim != 2 or b.ndim != 2 or a.size * b.shape[1] < _LARGE_PRODUCT or not isinstance(a, np.ndarray):
+        return a @ b
+    y = np.empty((len(a), b.shape[1]), np.result_type(a, b))
+    with blas_threads(1):
+        in_threads(lambda part: np.matmul(a[part], b, out=y[part]), a, a.shape[1] * b.shape[1] // 16)
+    return y
 
 
 def _work_inside(work, part):

@@ -8,6 +8,7 @@ import math
 from .. import backend
 from ..autograd import Function, sum_to
 from ..tensor import Tensor
+from ..threads import product
 from .elementwise import array_of, constant
 from .indexing import diagonal, tril, triu
 from .shape import broadcast_to
@@ -20,8 +21,8 @@ class MatMul(Function):
     def forward(self, a, b):
         self.save(a, b)
         if b.ndim == 2 and a.ndim > 2:                  # one large product instead of a batch of small ones
-            return (_rows(a) @ b).reshape(a.shape[:-1] + b.shape[-1:])
-        return a @ b
+            return product(_rows(a), b).reshape(a.shape[:-1] + b.shape[-1:])
+        return product(a, b)
     def backward(self, gy):
         a, b = self.saved
         ga = gb = None

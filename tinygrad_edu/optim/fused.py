@@ -1,8 +1,6 @@
 """Adam as one pass over its arrays instead of fifteen: a plain loop that numba compiles (the extra `fast`), or CUDA."""
 import math
 
-import numpy as np
-
 from .. import backend, faces
 from ..faces import prange
 from ..kernels.cuda.adam import adam as cuda_adam
@@ -30,4 +28,4 @@ def adam(w, g, m, v, b1, c1, b2, c2, lr, root, eps, decay):
         g_i = g[i] + decay * w[i]
         m[i] = b1 * m[i] + c1 * g_i
         v[i] = b2 * v[i] + c2 * g_i * g_i
-        w[i] -= lr * m[i] / (root * np.sqrt(v[i]) + eps)
+        w[i] -= lr * m[i] / (root * math.sqrt(v[i]) + eps)
