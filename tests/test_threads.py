@@ -8,7 +8,7 @@ import tinygrad_edu as tg
 from tinygrad_edu import threads
 
 LARGE = np.zeros((101, 4))
-ENOUGH = 1 << 18            # numbers for each item: certainly worth sharing
+ENOUGH = 1 << 19            # numbers for each item: certainly worth sharing
 
 
 @pytest.fixture(autouse=True)

@@ -14,10 +14,7 @@ import importlib.util
 import os
 import types
 
-from .threads import thread_count
-
 FACES = ("reference", "arrays", "loops", "compiled")
-prange = range          # in a file of loops: a range whose turns do not depend on each other; numba's own once compiled
 
 # Sums may be regrouped, which is what lets a processor add eight numbers at once; NaN and infinity keep their meaning.
 _FAST_MATH = {"reassoc", "contract", "arcp", "nsz", "afn"}
@@ -70,33 +67,24 @@ def loops_wanted(worth_compiling):
 
 
 def compiled(function):
-    """`function`, a function of plain loops in which `prange` stands for range: compiled, or itself for the face "loops"."""
-    if current == "loops":
-        return function
-    numba = _numba()
-    numba.set_num_threads(min(thread_count(), numba.config.NUMBA_NUM_THREADS))
-    return _compile(function)
+    """`function`, one of plain loops over numbers: compiled by numba, or itself for the face "loops".
 
-
-@functools.cache
-def _numba():
-    """numba, with threads that sleep while they wait. OpenMP's would spin, on the cores that BLAS needs next."""
-    import numba
-    if numba.config.THREADING_LAYER == "default":
-        numba.config.THREADING_LAYER = "workqueue"
-    return numba
+    The compiled function lets go of Python's lock, so threads can share its work like that of NumPy's functions.
+    """
+    return function if current == "loops" else _compile(function)
 
 
 @functools.cache
 def _compile(function):
     """Compiled on the first call with each dtype, and kept on disk for the next process."""
-    return _numba().njit(parallel=True, cache=True, fastmath=_FAST_MATH, error_model="numpy")(_linked(function))
+    import numba
+    return numba.njit(nogil=True, cache=True, fastmath=_FAST_MATH, error_model="numpy")(_linked(function))
 
 
 def _linked(function):
-    """A copy of `function` in which prange is numba's, and what it calls from its own file or one beside it is compiled too."""
+    """A copy of `function` that calls compiled copies of what stands in its own file or in one beside it."""
     import numba
-    names, package = dict(function.__globals__, prange=numba.prange), function.__module__.rpartition(".")[0]
+    names, package = dict(function.__globals__), function.__module__.rpartition(".")[0]
     for name in function.__code__.co_names:
         called = names.get(name)
         ours = isinstance(called, types.FunctionType) and called.__module__.rpartition(".")[0] == package

@@ -1,23 +1,23 @@
 """Floor 0: work shared among threads. No other file of the library touches threads.
 
 NumPy lets go of Python's lock while it computes, so two threads that each work on half of a batch really run side by
-side. Handing work over costs about 0.1 ms, so only large arrays are shared. Meanwhile BLAS must use one thread a caller:
+side. Handing work over costs about 0.04 ms, so only large arrays are shared. Meanwhile BLAS must use one thread a caller:
 its own threads and ours would fight for the same cores.
 
 How many threads: TINYGRAD_EDU_THREADS or OMP_NUM_THREADS if set, one for each rank of an MPI run, else the number of
 cores that this process may use.
 """
-import concurrent.futures
 import contextlib
 import ctypes
 import functools
 import os
 import pathlib
+import queue
 import threading
 
 import numpy as np
 
-_WORTH_SHARING = 1 << 18        # numbers passed over, about 0.2 ms; less is done faster alone
+_WORTH_SHARING = 1 << 19        # numbers passed over, about 0.2 ms; less is done faster alone
 _LARGE_PRODUCT = 1 << 18        # multiplications: from about here on OpenBLAS uses several threads
 _inside = threading.local()     # .busy: this thread is working on its part already
 _count = None
@@ -59,15 +59,56 @@ def in_threads(work, array, numbers_each=1):
     if count < 2 or length * numbers_each < _WORTH_SHARING or not isinstance(array, np.ndarray) or _busy():
         return [work(slice(0, length))]
 
-    edges = [length * i // count for i in range(count + 1)]
+    edges, answers = [length * i // count for i in range(count + 1)], queue.SimpleQueue()
     first, *others = [slice(a, b) for a, b in zip(edges, edges[1:])]
     with blas_threads(1):
-        futures = [_pool(count - 1).submit(_work_inside, work, part) for part in others]
+        for place, part in enumerate(others):
+            _helper(place).put((work, part, place + 1, answers))
         try:
-            answers = [_work_inside(work, first)]
+            results = {0: _alone(work, first)}
         finally:
-            concurrent.futures.wait(futures)            # Ctrl-C too waits until nobody writes into the arrays any more
-        return answers + [future.result() for future in futures]
+            found = [answers.get() for _ in others]     # Ctrl-C too waits until nobody writes into the arrays any more
+    for place, result, error in found:
+        if error is not None:
+            raise error
+        results[place] = result
+    return [results[place] for place in range(count)]
+
+
+def _alone(work, part):
+    """Work on a part in this thread; what it calls is not shared again."""
+    _inside.busy = True
+    try:
+        return work(part)
+    finally:
+        _inside.busy = False
+
+
+def _busy():
+    return getattr(_inside, "busy", False)
+
+
+@functools.cache
+def _helper(place):
+    """The queue of tasks of one more thread."""
+    tasks = queue.SimpleQueue()
+    threading.Thread(target=_help, args=(tasks,), daemon=True, name=f"tinygrad_edu {place}").start()
+    return tasks
+
+
+def _help(tasks):
+    while True:
+        work, part, place, answers = tasks.get()
+        try:
+            answer = place, _alone(work, part), None
+        except BaseException as error:
+            answer = place, None, error
+        answers.put(answer)
+        del work, part, answers, answer                 # an idle thread must not keep arrays alive
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_helper.cache_clear)     # threads do not survive a fork
 
 
 def product(a, b):
@@ -81,27 +122,6 @@ def product(a, b):
     with blas_threads(1):
         in_threads(lambda part: np.matmul(a[part], b, out=y[part]), a, a.shape[1] * b.shape[1] // 16)
     return y
-
-
-def _work_inside(work, part):
-    _inside.busy = True
-    try:
-        return work(part)
-    finally:
-        _inside.busy = False
-
-
-def _busy():
-    return getattr(_inside, "busy", False)
-
-
-@functools.cache
-def _pool(count):
-    return concurrent.futures.ThreadPoolExecutor(count, thread_name_prefix="tinygrad_edu")
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)       # threads do not survive a fork
 
 
 # ---------------------------------------------------------------- BLAS

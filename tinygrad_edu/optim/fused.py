@@ -2,8 +2,8 @@
 import math
 
 from .. import backend, faces
-from ..faces import prange
 from ..kernels.cuda.adam import adam as cuda_adam
+from ..threads import in_threads
 
 
 def fused_adam(w, g, state, t, options):
@@ -18,13 +18,14 @@ def fused_adam(w, g, state, t, options):
     b1, b2 = options["betas"]
     numbers = (b1, 1 - b1, b2, 1 - b2, options["lr"] / (1 - b1 ** t), 1 / math.sqrt(1 - b2 ** t), options["eps"],
                options["weight_decay"])
-    faces.compiled(adam)(w, g, state["m"], state["v"], *map(w.dtype.type, numbers))
+    numbers, m, v = tuple(map(w.dtype.type, numbers)), state["m"], state["v"]
+    in_threads(lambda i: faces.compiled(adam)(w[i], g[i], m[i], v[i], *numbers), w, 3)
     return True
 
 
 def adam(w, g, m, v, b1, c1, b2, c2, lr, root, eps, decay):
     """One number at a time. c1 = 1 - b1, c2 = 1 - b2; lr and root hold the corrections for starting at zero."""
-    for i in prange(len(w)):
+    for i in range(len(w)):
         g_i = g[i] + decay * w[i]
         m[i] = b1 * m[i] + c1 * g_i
         v[i] = b2 * v[i] + c2 * g_i * g_i

@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from ...faces import compiled, prange
+from ...faces import compiled
+from ...threads import in_threads
 from .. import activations
 from .exponential import exp
 
@@ -28,35 +29,35 @@ def sigmoid(x):
 
 
 def gelu(x, y):
-    for i in prange(len(x)):
+    for i in range(len(x)):
         Phi, phi = normal(x[i])
         y[i] = x[i] * Phi                                                       # (1)
 
 
 def gelu_backward(x, gy, gx):
-    for i in prange(len(x)):
+    for i in range(len(x)):
         Phi, phi = normal(x[i])
         gx[i] = gy[i] * (Phi + x[i] * phi)                                      # (2)
 
 
 def silu(x, y):
-    for i in prange(len(x)):
+    for i in range(len(x)):
         y[i] = x[i] * sigmoid(x[i])                                             # (1)
 
 
 def silu_backward(x, gy, gx):
-    for i in prange(len(x)):
+    for i in range(len(x)):
         s = sigmoid(x[i])
         gx[i] = gy[i] * (s + x[i] * s * (ONE - s))                              # (2)
 
 
 def tanh_gelu(x, y):
-    for i in prange(len(x)):
+    for i in range(len(x)):
         y[i] = x[i] * sigmoid(ROOT * (x[i] + CUBE * x[i] * x[i] * x[i]))        # (1)
 
 
 def tanh_gelu_backward(x, gy, gx):
-    for i in prange(len(x)):
+    for i in range(len(x)):
         s = sigmoid(ROOT * (x[i] + CUBE * x[i] * x[i] * x[i]))
         du = ROOT * (ONE + THREE * CUBE * x[i] * x[i])
         gx[i] = gy[i] * (s + x[i] * s * (ONE - s) * du)                         # (2)
@@ -69,16 +70,18 @@ class Loops:
     def forward(self, x):
         if x.dtype != np.float32:
             return super().forward(x)
-        y, values, _ = np.empty(x.shape, x.dtype), *self.pair
-        compiled(values)(x.reshape(-1), y.reshape(-1))
+        y, flat = np.empty(x.shape, x.dtype), x.reshape(-1)
+        out = y.reshape(-1)
+        in_threads(lambda i: compiled(self.pair[0])(flat[i], out[i]), flat, 4)
         self.save(x)
         return y
 
     def backward(self, gy):
         if gy.dtype != np.float32:
             return super().backward(gy)
-        (x,), gx = self.saved, np.empty(gy.shape, gy.dtype)
-        compiled(self.pair[1])(x.reshape(-1), gy.reshape(-1), gx.reshape(-1))
+        gx = np.empty(gy.shape, gy.dtype)
+        x, gy, out = self.saved[0].reshape(-1), gy.reshape(-1), gx.reshape(-1)
+        in_threads(lambda i: compiled(self.pair[1])(x[i], gy[i], out[i]), x, 4)
         return gx
 
 

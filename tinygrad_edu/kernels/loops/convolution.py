@@ -5,7 +5,6 @@
 """
 import numpy as np
 
-from ...faces import compiled, prange
 from .. import convolution
 
 
@@ -13,7 +12,7 @@ def correlate(x, w, b, s, t, p, q, d, e, y):
     N, H, W = x.shape[0], x.shape[2], x.shape[3]
     outs, C, KH, KW = w.shape
     O = outs * C // x.shape[1]
-    for n in prange(N):
+    for n in range(N):
         for o in range(outs):
             for i in range(y.shape[2]):
                 for j in range(y.shape[3]):
@@ -31,7 +30,7 @@ def spread(gy, w, s, t, p, q, d, e, gx):
     N, H, W = gx.shape[0], gx.shape[2], gx.shape[3]
     outs, C, KH, KW = w.shape
     O = outs * C // gx.shape[1]
-    for n in prange(N):
+    for n in range(N):
         for o in range(outs):
             for i in range(gy.shape[2]):
                 for j in range(gy.shape[3]):
@@ -47,7 +46,7 @@ def weight_gradient(x, gy, s, t, p, q, d, e, gw):
     N, H, W = x.shape[0], x.shape[2], x.shape[3]
     outs, C, KH, KW = gw.shape
     O = outs * C // x.shape[1]
-    for o in prange(outs):
+    for o in range(outs):
         for n in range(N):
             for i in range(gy.shape[2]):
                 for j in range(gy.shape[3]):
@@ -67,17 +66,17 @@ class _Loops:
 
     def correlate(self, x, weight, bias, out):
         y = np.empty((len(x), len(weight), *out), x.dtype)
-        compiled(correlate)(x, weight, bias, *self._steps(), y)
+        correlate(x, weight, bias, *self._steps(), y)
         return y
 
     def spread(self, gy, weight, size):
         gx = np.zeros((len(gy), weight.shape[1] * self.groups, *size), gy.dtype)
-        compiled(spread)(gy, weight, *self._steps(), gx)
+        spread(gy, weight, *self._steps(), gx)
         return gx
 
     def weight_gradient(self, x, gy, weight):
         gw = np.zeros_like(weight)
-        compiled(weight_gradient)(x, gy, *self._steps(), gw)
+        weight_gradient(x, gy, *self._steps(), gw)
         return gw
 
     def _steps(self):

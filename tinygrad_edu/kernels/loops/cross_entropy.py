@@ -6,14 +6,15 @@ import math
 
 import numpy as np
 
-from ...faces import compiled, prange
+from ...faces import compiled
+from ...threads import in_threads
 from .. import cross_entropy
 from .exponential import exp
 
 
 def forward(x, t, y, tops, sums):
     M, K = x.shape
-    for m in prange(M):
+    for m in range(M):
         top = x[m, 0]
         for k in range(K):                                  # (1)
             top = max(top, x[m, k])
@@ -28,7 +29,7 @@ def forward(x, t, y, tops, sums):
 
 def backward(x, t, tops, sums, gy, gx):
     M, K = x.shape
-    for m in prange(M):
+    for m in range(M):
         for k in range(K):
             gx[m, k] = gy[m] / sums[m] * exp(x[m, k] - tops[m])
         gx[m, t[m]] -= gy[m]
@@ -45,15 +46,15 @@ class CrossEntropy(cross_entropy.CrossEntropy):
         if x.dtype != np.float32:
             return super().losses(x, t)
         y, tops, sums = np.empty((3, len(x)), x.dtype)
-        compiled(forward)(x, t, y, tops, sums)
+        in_threads(lambda i: compiled(forward)(x[i], t[i], y[i], tops[i], sums[i]), x, 2 * x.shape[1])
         self.save(x, t, tops, sums)
         return y
 
     def undo(self, gy):
         if gy.dtype != np.float32:
             return super().undo(gy)
-        gx = np.empty_like(self.saved[0])
-        compiled(backward)(*self.saved, gy, gx)
+        (x, t, tops, sums), gx = self.saved, np.empty_like(self.saved[0])
+        in_threads(lambda i: compiled(backward)(x[i], t[i], tops[i], sums[i], gy[i], gx[i]), x, 2 * x.shape[1])
         return gx
 
 

@@ -1,20 +1,19 @@
-"""The gradient of an embedding, one number at a time: ids (M,), rows (M, E), total (V, E)."""
+"""The gradient of an embedding, one number at a time: ids (M,), rows (M, E), total some of the table's rows."""
 import numpy as np
 
-from ...faces import compiled, prange
-from ...threads import thread_count
+from ...faces import compiled
+from ...threads import in_threads
 from .. import embedding
 
 
-def add_up(ids, rows, total, parts):
+def add_up(ids, rows, first, total):
+    """Into the rows of the table from `first` on: each thread owns some of them, so that no two write to one."""
     M, E = rows.shape
-    for part in prange(parts):                              # each part owns some rows of the table, so none is written by two
-        first, end = part * len(total) // parts, (part + 1) * len(total) // parts
-        total[first:end] = 0
-        for m in range(M):
-            if first <= ids[m] < end:
-                for e in range(E):
-                    total[ids[m], e] += rows[m, e]
+    total[:] = 0
+    for m in range(M):
+        if first <= ids[m] < first + len(total):
+            for e in range(E):
+                total[ids[m] - first, e] += rows[m, e]
 
 
 class Embedding(embedding.Embedding):
@@ -23,7 +22,7 @@ class Embedding(embedding.Embedding):
 
     def add_up(self, ids, rows, V):
         total = np.empty((V, rows.shape[1]), rows.dtype)
-        compiled(add_up)(ids, rows, total, thread_count())
+        in_threads(lambda i: compiled(add_up)(ids, rows, i.start, total[i]), total, rows.shape[1] + rows.size // max(1, V))
         return total
 
 

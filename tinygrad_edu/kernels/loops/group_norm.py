@@ -7,14 +7,15 @@ import math
 
 import numpy as np
 
-from ...faces import compiled, prange
+from ...faces import compiled
+from ...threads import in_threads
 from .. import normalization
 
 
 def forward(x, members, w, b, eps, y, mu, r):
     (B, K), S, C = members.shape, x.shape[1], len(w)
     n = max(1, K * S)
-    for i in prange(B):
+    for i in range(B):
         total = x.dtype.type(0)
         for row in members[i]:                              # (1)
             row_total = x.dtype.type(0)
@@ -40,7 +41,7 @@ def forward(x, members, w, b, eps, y, mu, r):
 def backward(x, members, w, mu, r, gy, gx, gws, gbs):
     (B, K), S, C = members.shape, x.shape[1], len(w)
     n = max(1, K * S)
-    for i in prange(B):
+    for i in range(B):
         through_mu, through_r = x.dtype.type(0), x.dtype.type(0)
         for row in members[i]:
             gw, gb = x.dtype.type(0), x.dtype.type(0)
@@ -76,13 +77,15 @@ class GroupNorm(normalization.GroupNorm):
     def standardize(self, x, w, b, y):
         members = self.members(len(x), len(w))
         mu, r = np.empty(len(members), x.dtype), np.empty(len(members), x.dtype)
-        compiled(forward)(x, members, w, b, self.eps, y, mu, r)
+        in_threads(lambda i: compiled(forward)(x, members[i], w, b, self.eps, y, mu[i], r[i]), members,
+                   2 * members.shape[1] * x.shape[1])
         self.save(x, members, w, mu, r)
 
     def undo(self, gy, gx):
         x, members, w, mu, r = self.saved
         gws, gbs = np.empty(len(x), x.dtype), np.empty(len(x), x.dtype)
-        compiled(backward)(x, members, w, mu, r, gy, gx, gws, gbs)
+        in_threads(lambda i: compiled(backward)(x, members[i], w, mu[i], r[i], gy, gx, gws, gbs), members,
+                   3 * members.shape[1] * x.shape[1])
         return gws, gbs
 
 

@@ -1,19 +1,19 @@
 """Layer and RMS norm, one number at a time. The numbered steps are those of kernels/normalization.py.
 
-    M rows of D numbers   x, y, gy, gx (M, D)   w, b (D,)   mu, r (M,)   gws, gbs (parts, D): sums of some of the rows
+    M rows of D numbers   x, y, gy, gx (M, D)   w, b (D,)   mu, r (M,)   gw, gb (D,)
 """
 import math
 
 import numpy as np
 
-from ...faces import compiled, prange
-from ...threads import thread_count
+from ...faces import compiled
+from ...threads import in_threads
 from .. import normalization
 
 
 def forward(x, w, b, eps, y, mu, r):
     M, D = x.shape
-    for m in prange(M):
+    for m in range(M):
         total = x.dtype.type(0)
         for d in range(D):                                  # (1)
             total += x[m, d]
@@ -28,27 +28,25 @@ def forward(x, w, b, eps, y, mu, r):
             y[m, d] = (x[m, d] - mu[m]) * r[m] * w[d] + b[d]
 
 
-def backward(x, w, mu, r, gy, gx, gws, gbs):
+def backward(x, w, mu, r, gy, gx, gw, gb):
     M, D = x.shape
-    parts = len(gws)
-    for part in prange(parts):
-        for m in range(part * M // parts, (part + 1) * M // parts):
-            through_mu, through_r = x.dtype.type(0), x.dtype.type(0)
-            for d in range(D):
-                h, g = (x[m, d] - mu[m]) * r[m], gy[m, d] * w[d]
-                gws[part, d] += gy[m, d] * h                # undo (5)
-                gbs[part, d] += gy[m, d]
-                through_mu += g
-                through_r += g * h
+    for m in range(M):
+        through_mu, through_r = x.dtype.type(0), x.dtype.type(0)
+        for d in range(D):
+            h, g = (x[m, d] - mu[m]) * r[m], gy[m, d] * w[d]
+            gw[d] += gy[m, d] * h                           # undo (5)
+            gb[d] += gy[m, d]
+            through_mu += g
+            through_r += g * h
 
-            for d in range(D):                              # undo (4) to (1)
-                h, g = (x[m, d] - mu[m]) * r[m], gy[m, d] * w[d]
-                gx[m, d] = r[m] * (g - through_mu / D - h * through_r / D)
+        for d in range(D):                                  # undo (4) to (1)
+            h, g = (x[m, d] - mu[m]) * r[m], gy[m, d] * w[d]
+            gx[m, d] = r[m] * (g - through_mu / D - h * through_r / D)
 
 
 def rms_forward(x, w, eps, y, r):
     M, D = x.shape
-    for m in prange(M):
+    for m in range(M):
         total = x.dtype.type(0)
         for d in range(D):                                  # (2)
             total += x[m, d] * x[m, d]
@@ -58,19 +56,17 @@ def rms_forward(x, w, eps, y, r):
             y[m, d] = x[m, d] * r[m] * w[d]
 
 
-def rms_backward(x, w, r, gy, gx, gws):
+def rms_backward(x, w, r, gy, gx, gw):
     M, D = x.shape
-    parts = len(gws)
-    for part in prange(parts):
-        for m in range(part * M // parts, (part + 1) * M // parts):
-            through_r = x.dtype.type(0)
-            for d in range(D):
-                h = x[m, d] * r[m]
-                gws[part, d] += gy[m, d] * h                # undo (5)
-                through_r += gy[m, d] * w[d] * h
+    for m in range(M):
+        through_r = x.dtype.type(0)
+        for d in range(D):
+            h = x[m, d] * r[m]
+            gw[d] += gy[m, d] * h                           # undo (5)
+            through_r += gy[m, d] * w[d] * h
 
-            for d in range(D):                              # undo (4) to (2)
-                gx[m, d] = r[m] * (gy[m, d] * w[d] - x[m, d] * r[m] * through_r / D)
+        for d in range(D):                                  # undo (4) to (2)
+            gx[m, d] = r[m] * (gy[m, d] * w[d] - x[m, d] * r[m] * through_r / D)
 
 
 class LayerNorm(normalization.LayerNorm):
@@ -79,14 +75,19 @@ class LayerNorm(normalization.LayerNorm):
 
     def standardize(self, x, w, b, y):
         mu, r = np.empty(len(x), x.dtype), np.empty(len(x), x.dtype)
-        compiled(forward)(x, w, b, self.eps, y, mu, r)
+        in_threads(lambda i: compiled(forward)(x[i], w, b, self.eps, y[i], mu[i], r[i]), x, 2 * x.shape[1])
         self.save(x, w, mu, r)
 
     def undo(self, gy, gx):
         x, w, mu, r = self.saved
-        gws, gbs = (np.zeros((thread_count(), x.shape[1]), x.dtype) for _ in range(2))
-        compiled(backward)(x, w, mu, r, gy, gx, gws, gbs)
-        return gws.sum(axis=0), gbs.sum(axis=0)
+
+        def work(i):
+            gw, gb = np.zeros((2, x.shape[1]), x.dtype)
+            compiled(backward)(x[i], w, mu[i], r[i], gy[i], gx[i], gw, gb)
+            return gw, gb
+
+        gws, gbs = zip(*in_threads(work, x, 3 * x.shape[1]))
+        return sum(gws), sum(gbs)
 
 
 class RMSNorm(normalization.RMSNorm):
@@ -95,14 +96,18 @@ class RMSNorm(normalization.RMSNorm):
 
     def scale(self, x, w, y):
         r = np.empty(len(x), x.dtype)
-        compiled(rms_forward)(x, w, self.eps, y, r)
+        in_threads(lambda i: compiled(rms_forward)(x[i], w, self.eps, y[i], r[i]), x, 2 * x.shape[1])
         self.save(x, w, r)
 
     def undo(self, gy, gx):
         x, w, r = self.saved
-        gws = np.zeros((thread_count(), x.shape[1]), x.dtype)
-        compiled(rms_backward)(x, w, r, gy, gx, gws)
-        return gws.sum(axis=0)
+
+        def work(i):
+            gw = np.zeros(x.shape[1], x.dtype)
+            compiled(rms_backward)(x[i], w, r[i], gy[i], gx[i], gw)
+            return gw
+
+        return sum(in_threads(work, x, 3 * x.shape[1]))
 
 
 normalization.LayerNorm.loops = LayerNorm

@@ -3,7 +3,6 @@
     M maps of H x W pixels   x, gx (M, H, W)   y, gy (M, OH, OW)   lengths: pixels that a mean is over, along each axis
     rows, columns: (size, kernel, stride, padding, count) of the windows along an axis
 """
-from ...faces import compiled, prange
 from .. import pooling
 
 
@@ -16,7 +15,7 @@ def edges(i, windows):
 
 def largest(x, rows, columns, y):
     M, OH, OW = y.shape
-    for m in prange(M):
+    for m in range(M):
         for i in range(OH):
             top, bottom = edges(i, rows)
             for j in range(OW):
@@ -31,7 +30,7 @@ def largest(x, rows, columns, y):
 
 def share_among_largest(x, y, rows, columns, gy, gx):
     M, OH, OW = y.shape
-    for m in prange(M):
+    for m in range(M):
         gx[m] = 0
         for i in range(OH):
             top, bottom = edges(i, rows)
@@ -49,7 +48,7 @@ def share_among_largest(x, y, rows, columns, gy, gx):
 
 def mean(x, rows, columns, lengths, y):
     M, OH, OW = y.shape
-    for m in prange(M):
+    for m in range(M):
         for i in range(OH):
             top, bottom = edges(i, rows)
             for j in range(OW):
@@ -63,7 +62,7 @@ def mean(x, rows, columns, lengths, y):
 
 def share_among_all(rows, columns, lengths, gy, gx):
     M, OH, OW = gy.shape
-    for m in prange(M):
+    for m in range(M):
         gx[m] = 0
         for i in range(OH):
             top, bottom = edges(i, rows)
@@ -79,21 +78,21 @@ class MaxPool2d(pooling.MaxPool2d):
     """The face that runs these loops. Compiled they take twice as long as the arrays, so they are not."""
 
     def pool(self, x, y):
-        compiled(largest)(x, tuple(self.rows), tuple(self.columns), y)
+        largest(x, tuple(self.rows), tuple(self.columns), y)
         self.save(x, y)
 
     def undo(self, gy, gx):
-        compiled(share_among_largest)(*self.saved, tuple(self.rows), tuple(self.columns), gy, gx)
+        share_among_largest(*self.saved, tuple(self.rows), tuple(self.columns), gy, gx)
 
 
 class AvgPool2d(pooling.AvgPool2d):
     """The face that runs these loops, not compiled either."""
 
     def pool(self, x, y):
-        compiled(mean)(x, tuple(self.rows), tuple(self.columns), self.lengths, y)
+        mean(x, tuple(self.rows), tuple(self.columns), self.lengths, y)
 
     def undo(self, gy, gx):
-        compiled(share_among_all)(tuple(self.rows), tuple(self.columns), self.lengths, gy, gx)
+        share_among_all(tuple(self.rows), tuple(self.columns), self.lengths, gy, gx)
 
 
 pooling.MaxPool2d.loops = MaxPool2d
