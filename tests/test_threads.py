@@ -80,3 +80,15 @@ def test_the_number_of_threads_comes_from_the_environment(monkeypatch):
 
     with pytest.raises(ValueError, match="set_threads: got 0, expected at least 1"):
         tg.set_threads(0)
+
+
+def test_a_product_and_a_function_shared_are_the_same_numbers(monkeypatch):
+    monkeypatch.setattr(threads, "_WORTH_SHARING", 1)
+    monkeypatch.setattr(threads, "_LARGE_PRODUCT", 1)
+    rng = np.random.default_rng(0)
+    for m, k, n in ((7, 5, 3), (1, 4, 2), (0, 3, 2), (5, 0, 2)):
+        a, b = rng.standard_normal((k, m)).T, rng.standard_normal((k, n))
+        np.testing.assert_allclose(threads.product(a, b), a @ b, rtol=1e-14)
+    assert threads.product(np.ones((3, 2), "float32"), np.ones((2, 2), "float32")).dtype == "float32"
+    for x in (rng.standard_normal((5, 3)), rng.standard_normal((3, 5)).T, np.ones((0, 2)), np.float64(2), 2.0, np.arange(4)):
+        np.testing.assert_array_equal(threads.each(np.exp, x), np.exp(x))

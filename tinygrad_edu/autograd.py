@@ -320,7 +320,7 @@ def sum_to(g, shape):
 
 
 def _is_borrowed(gx, gy, gxs, node):
-    """Might somebody else hold the memory of `gx`, or does it repeat numbers? Then a leaf must not keep it as its own gradient."""
+    """Might somebody else hold the memory of `gx`, or does it repeat numbers? Then a leaf must not keep it as its gradient."""
     if gx is gy or sum(g is gx for g in gxs) > 1:
         return True
     if getattr(gx, "base", None) is None:

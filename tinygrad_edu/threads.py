@@ -111,6 +111,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_helper.cache_clear)     # threads do not survive a fork
 
 
+def each(function, x):
+    """function(x) for a function of NumPy's that costs as much as e^x does; a large array is shared among threads."""
+    if type(x) is not np.ndarray or 8 * x.size < _WORTH_SHARING or not x.flags.c_contiguous or x.dtype.kind != "f":
+        return function(x)
+    y = np.empty_like(x)
+    numbers, answers = x.reshape(-1), y.reshape(-1)
+    in_threads(lambda part: function(numbers[part], out=answers[part]), numbers, 8)
+    return y
+
+
 def product(a, b):
     """a @ b, a large product of two matrices shared among our threads, by rows of a.
 

@@ -1,13 +1,14 @@
 """Elementwise primitives: a table of derivatives, simple first, then the ones with kinks and two branches.
 
 Inputs broadcast; each backward answers in the broadcast shape and the engine sums it back (`autograd.sum_to`).
-Every function takes Tensors, arrays and Python numbers; arrays in, array out.
+Every function takes Tensors, arrays and Python numbers; arrays in, array out. `each` shares large arrays among threads.
 """
 import math
 
 from .. import backend
 from ..autograd import Elementwise
 from ..tensor import Tensor
+from ..threads import each
 
 
 # ---------------------------------------------------------------- arithmetic
@@ -102,7 +103,7 @@ class PowerOf(Elementwise):
 class Exp(Elementwise):
     """y = e^x;   dy/dx = y"""
     def forward(self, x):
-        y = self.xp.exp(x)
+        y = each(self.xp.exp, x)
         self.save(y)
         return y
     def backward(self, gy):
@@ -123,7 +124,7 @@ class Log(Elementwise):
     """y = ln x;   dy/dx = 1 / x"""
     def forward(self, x):
         self.save(x)
-        return self.xp.log(x)
+        return each(self.xp.log, x)
     def backward(self, gy):
         (x,) = self.saved
         return gy / x
@@ -153,7 +154,7 @@ class Sin(Elementwise):
     """y = sin x;   dy/dx = cos x"""
     def forward(self, x):
         self.save(x)
-        return self.xp.sin(x)
+        return each(self.xp.sin, x)
     def backward(self, gy):
         (x,) = self.saved
         return gy * cos(x)
@@ -162,7 +163,7 @@ class Cos(Elementwise):
     """y = cos x;   dy/dx = -sin x"""
     def forward(self, x):
         self.save(x)
-        return self.xp.cos(x)
+        return each(self.xp.cos, x)
     def backward(self, gy):
         (x,) = self.saved
         return -gy * sin(x)
@@ -179,7 +180,7 @@ class Arctan(Elementwise):
 class Tanh(Elementwise):
     """y = tanh x;   dy/dx = 1 - y^2"""
     def forward(self, x):
-        y = self.xp.tanh(x)
+        y = each(self.xp.tanh, x)
         self.save(y)
         return y
     def backward(self, gy):
@@ -189,7 +190,9 @@ class Tanh(Elementwise):
 class Sigmoid(Elementwise):
     """y = 1 / (1 + e^-x) = (1 + tanh(x/2)) / 2, which cannot overflow;   dy/dx = y (1 - y)"""
     def forward(self, x):
-        y = 0.5 * self.xp.tanh(0.5 * x) + 0.5
+        y = each(self.xp.tanh, 0.5 * x)
+        y *= 0.5
+        y += 0.5
         self.save(y)
         return y
     def backward(self, gy):

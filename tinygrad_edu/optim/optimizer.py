@@ -13,7 +13,7 @@ class Optimizer:
     """Base class. `parameters`: Parameters, or dicts {"params": [...], option: value} for groups with their own options.
 
     A subclass names its state (`state_names`) and writes `update(w, g, state, t, options)`, which changes the arrays w and
-    state[name] in place, element by element, and leaves g alone. t counts the steps of w from 1. Options are read at every step, so
+    state[name] in place, element by element, and leaves g alone. t counts the steps of w from 1. Options are read at every step:
     `optimizer.param_groups[0]["lr"] = 0.01` acts at once.
     """
     state_names = ()
