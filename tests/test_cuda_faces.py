@@ -7,6 +7,14 @@ import tinygrad_edu as tg
 from tinygrad_edu import Tensor, backend, functional as F, optim
 from tinygrad_edu.testing import cuda_cpu, strict_cupy
 
+
+@pytest.fixture(autouse=True)
+def compiled_faces():
+    """Those are the CUDA faces on a GPU, whatever TINYGRAD_EDU_KERNELS chooses."""
+    with tg.kernel_face("compiled"):
+        yield
+
+
 needs_compiler = pytest.mark.skipif(not cuda_cpu.can_compile(), reason="needs g++")
 
 

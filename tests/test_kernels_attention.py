@@ -155,6 +155,7 @@ def test_a_wide_bias_widens_the_answer_and_not_the_gradients():
         assert y.dtype == np.float64 and [g.dtype.name for g in gradients] == ["float32"] * 3 + ["float64"]
 
 
+@pytest.mark.usefixtures("on_arrays")
 def test_a_bias_that_is_a_constant_costs_no_gradient():
     q, k, v, bias = drawn([(4, 2), (4, 2), (4, 2), (4, 4)])
     y = attend(Tensor(q, requires_grad=True), Tensor(k), Tensor(v), bias=Tensor(bias))
@@ -180,6 +181,7 @@ def peak_of(run):
     return peak
 
 
+@pytest.mark.usefixtures("on_arrays")
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("options", [{}, {"causal": True}, {"window": 100}], ids=str)
 def test_memory_grows_with_t_not_with_its_square(options, count, monkeypatch):

@@ -116,6 +116,7 @@ def test_transposed_is_the_adjoint():
     np.testing.assert_allclose((u * y).sum(), (back * x).sum(), **CLOSE)
 
 
+@pytest.mark.usefixtures("on_arrays")
 def test_convolution_skips_the_gradient_nobody_wants():
     x, w = Tensor(draw_array(0, 2, 3, 5, 5)), Tensor(draw_array(1, 4, 3, 3, 3), requires_grad=True)
     y = F.conv2d(x, w)
@@ -123,6 +124,7 @@ def test_convolution_skips_the_gradient_nobody_wants():
     assert gx is None and gb is None and gw.shape == w.shape
 
 
+@pytest.mark.usefixtures("on_arrays")
 def test_no_unfolded_copy_is_kept_or_made_whole():
     """A 5x5 kernel unfolds 25 times the image: nothing like it is saved, and only a block of it exists at a time."""
     x = Tensor(np.ones((8, 8, 64, 64), "float32"), requires_grad=True)                      # 1 MiB; unfolded 25 MiB

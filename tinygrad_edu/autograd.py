@@ -326,8 +326,8 @@ def _is_borrowed(gx, gy, gxs, node):
     if getattr(gx, "base", None) is None:
         return False
     owner, others = _owner(gx), [gy, *(g for g in gxs if g is not gx and g is not None), *node.arrays, *node.saved]
-    whole = owner.size == gx.size > 1 and (gx.flags.c_contiguous or gx.flags.f_contiguous)   # a new array, reshaped
-    return not whole or any(owner is _owner(other) for other in others)
+    whole = owner.size == gx.size and (gx.flags.c_contiguous or gx.flags.f_contiguous)       # a new array, reshaped
+    return not (whole and getattr(gx.flags, "writeable", True)) or any(owner is _owner(other) for other in others)
 
 
 def _retain(node, gy):

@@ -182,7 +182,8 @@ def _second_witness(problem, cotangents, directions, gradients, rng, tolerance, 
     right = [_terms(g, v) for g, v in zip(again, directions)]
     error = abs(sum(map(np.sum, left)) - sum(map(np.sum, right)))
     scale = max(sum(np.sum(abs(t)) for t in left), sum(np.sum(abs(t)) for t in right))
-    if error > tolerance * scale:
+    lengths = [sum(np.linalg.norm(a) for a in arrays) for arrays in (ws, directions)]
+    if error > tolerance * scale + 16 * np.finfo(float).eps * lengths[0] * lengths[1]:      # where all cancels, rounding is left
         cause = "the backward is not linear in its cotangent, or answers otherwise under create_graph"
         raise GradientError(f"{problem.caller}: {problem.label}, {check}: <w, J v> by double backward and <J'w, v> by "
                             f"backward differ by {error / scale:.1e} of their size. Likeliest cause: {cause}.",
