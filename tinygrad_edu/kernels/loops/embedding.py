@@ -11,9 +11,10 @@ def add_up(ids, rows, first, total):
     M, E = rows.shape
     total[:] = 0
     for m in range(M):
-        if first <= ids[m] < first + len(total):
+        row = ids[m] - first
+        if 0 <= row < len(total):
             for e in range(E):
-                total[ids[m] - first, e] += rows[m, e]
+                total[row, e] += rows[m, e]
 
 
 class Embedding(embedding.Embedding):
