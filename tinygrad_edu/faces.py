@@ -1,7 +1,7 @@
 """Floor 0: which face of a kernel runs. The answers are the same, the way to them is not.
 
     reference   the composition of primitives that defines it: formulas, differentiable to any order
-    arrays      NumPy or CuPy calls on whole arrays: the one to step through, and the default
+    arrays      NumPy or CuPy calls on whole arrays: the one to step through
     loops       plain Python loops over single numbers, for tiny inputs: the algorithm with nothing hidden
     compiled    the same loops compiled by numba (the extra `fast`), or on a GPU hand-written CUDA, wherever that is
                 measurably faster than the arrays; the default, and `arrays` where there is no numba

@@ -20,6 +20,7 @@ import math
 
 from .. import backend, ops
 from ..autograd import Kernel
+from ..ops.shape import axis_of
 from ..tensor import Tensor
 from ..threads import in_threads
 
@@ -50,7 +51,7 @@ class Softmax(Kernel):
 
     def swap(self, x):
         """x with the axis last, or back in its place."""
-        return x if self.axis in (-1, x.ndim - 1) else x.swapaxes(self.axis, -1)
+        return x if self.axis == x.ndim - 1 else x.swapaxes(self.axis, -1)
 
     def normalize(self, x, y):
         D, xp = x.shape[1], self.xp
@@ -121,12 +122,12 @@ def _rows(x):
 
 def softmax(x, axis=-1):
     """e^x over its sum along `axis`: positive numbers that add up to 1."""
-    return Softmax.face(x)(axis).apply(x)
+    return Softmax.face(x)(axis_of(x, axis, "softmax")).apply(x)
 
 
 def log_softmax(x, axis=-1):
     """ln softmax(x) without overflow and without ln 0."""
-    return LogSoftmax.face(x)(axis).apply(x)
+    return LogSoftmax.face(x)(axis_of(x, axis, "log_softmax")).apply(x)
 
 
 Tensor.softmax, Tensor.log_softmax = softmax, log_softmax       # the methods, until here the definitions
