@@ -9,7 +9,7 @@ import tokenize
 from tinygrad_edu.lesson import json_text, show, write_atomically
 
 ENGINE = ("backend.py", "faces.py", "threads.py", "autograd.py", "tensor.py",            # floors 0 to 3
-          "ops", "kernels", "functional.py", "testing")
+          "ops", "kernels", "functional", "testing")
 PER_SEED = ("value", "bound", "baseline", "oracle", "met")
 
 
