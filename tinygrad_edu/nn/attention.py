@@ -4,7 +4,7 @@ import math
 from .. import functional as F
 from ..creation import zeros
 from ..ops import split
-from .layers import Linear, uniform
+from .linear import Linear, uniform
 from .module import Module, Parameter
 
 

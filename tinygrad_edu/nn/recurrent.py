@@ -5,7 +5,7 @@ from .. import backend, functional as F
 from ..creation import zeros
 from ..ops import concatenate, flip, stack, swapaxes
 from ..ops.elementwise import array_of
-from .layers import uniform
+from .linear import uniform
 from .module import Module
 
 
