@@ -20,8 +20,10 @@ from ..kernels.roi_align import roi_align
 from ..kernels.rotary import alibi_bias, rotary_embedding
 from ..kernels.softmax import log_softmax, softmax
 from ..ops import one_hot, relu, sigmoid, tanh
-from .activations import elu, leaky_relu, softplus
-from .layers import dropout, linear, normalize
+from .activations import (elu, glu, hardsigmoid, hardswish, hardtanh, leaky_relu, logsigmoid, mish, prelu, relu6, selu,
+                          softplus, softsign, swish)
+from .layers import (alpha_dropout, bilinear, dropout, dropout1d, dropout2d, linear, normalize, pad, pixel_shuffle,
+                     pixel_unshuffle)
 from .losses import l1_loss, mse_loss, nll_loss
 
 __all__ = [name for name, thing in vars().items() if callable(thing)]

@@ -1,13 +1,16 @@
 """Floor 4: modules with parameters. Names, shapes, defaults and initialization as in PyTorch."""
-from .activation import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
+from . import init
+from .activation import (ELU, GELU, GLU, SELU, Hardsigmoid, Hardswish, Hardtanh, LeakyReLU, LogSigmoid, LogSoftmax, Mish,
+                         PReLU, ReLU, ReLU6, Sigmoid, SiLU, Softmax, Softplus, Softsign, Swish, Tanh)
 from .attention import MultiheadAttention
-from .containers import Identity, Sequential
-from .convolution import Conv2d, ConvTranspose1d, ConvTranspose2d
-from .dropout import Dropout
-from .linear import Embedding, Linear
+from .containers import ModuleDict, ModuleList, ParameterList, Sequential
+from .convolution import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
+from .dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d
+from .linear import Bilinear, Embedding, Linear
 from .module import Module, Parameter
 from .normalization import BatchNorm1d, BatchNorm2d, GroupNorm, InstanceNorm1d, InstanceNorm2d, LayerNorm, RMSNorm
 from .pooling import (AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d,
                       MaxPool1d, MaxPool2d)
 from .recurrent import GRU, LSTM, RNN
-from .shape import Flatten, Upsample
+from .shape import (Flatten, Identity, PixelShuffle, PixelUnshuffle, ReflectionPad1d, ReflectionPad2d, ReplicationPad1d,
+                    ReplicationPad2d, Unflatten, Upsample, ZeroPad1d, ZeroPad2d)

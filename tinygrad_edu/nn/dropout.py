@@ -14,3 +14,21 @@ class Dropout(Module):
 
     def extra_repr(self):
         return f"p={self.p}"
+
+
+class Dropout1d(Dropout):
+    """Whole channels of (N, C, T) together."""
+    def forward(self, x):
+        return F.dropout1d(x, self.p, self.training)
+
+
+class Dropout2d(Dropout):
+    """Whole channels of (N, C, H, W) together."""
+    def forward(self, x):
+        return F.dropout2d(x, self.p, self.training)
+
+
+class AlphaDropout(Dropout):
+    """For SELU: a dropped number is what selu gives far to the left, and N(0, 1) keeps its mean and variance."""
+    def forward(self, x):
+        return F.alpha_dropout(x, self.p, self.training)

@@ -1,4 +1,4 @@
-"""Layers that are one product with a learned matrix: the sizes, the tensors, the initialization in words."""
+"""Layers that are a product with a learned matrix: the sizes, the tensors, the initialization in words."""
 import math
 
 from .. import backend, functional as F
@@ -17,13 +17,29 @@ class Linear(Module):
         bound = 1 / math.sqrt(in_features) if in_features else 0.0
         self.weight = uniform(bound, out_features, in_features)
         self.bias = uniform(bound, out_features) if bias else None
+        self.in_features, self.out_features = in_features, out_features
 
     def forward(self, x):
         return F.linear(x, self.weight, self.bias)
 
     def extra_repr(self):
-        out_features, in_features = self.weight.shape
-        return f"{in_features}, {out_features}" + ("" if self.bias is not None else ", bias=False")
+        return f"{self.in_features}, {self.out_features}" + ("" if self.bias is not None else ", bias=False")
+
+
+class Bilinear(Module):
+    """y_o = x' W_o z + b_o: (.., I) and (.., J) -> (.., O). W (O, I, J) and b start as U(-1/sqrt(I), 1/sqrt(I))."""
+
+    def __init__(self, in1_features, in2_features, out_features, bias=True):
+        bound = 1 / math.sqrt(in1_features)
+        self.weight = uniform(bound, out_features, in1_features, in2_features)
+        self.bias = uniform(bound, out_features) if bias else None
+
+    def forward(self, x, z):
+        return F.bilinear(x, z, self.weight, self.bias)
+
+    def extra_repr(self):
+        out_features, in1_features, in2_features = self.weight.shape
+        return f"{in1_features}, {in2_features}, {out_features}" + ("" if self.bias is not None else ", bias=False")
 
 
 class Embedding(Module):
