@@ -139,6 +139,22 @@ def borders(draw):
     return (x,), dict(widths=widths, mode=mode, value=draw(st.sampled_from((0.0, 0.5))))
 
 
+@st.composite
+def framed(draw):
+    """An operand and the same in PyTorch's order: `pad` = (before, after) of the last axis, of the one before it, .."""
+    (x,), options = draw(borders())
+    axes = draw(st.integers(0, x.ndim))
+    some = options["widths"][x.ndim - axes:]
+    # The other axes stay, so the oracle is given (0, 0) for them.
+    pad = sum(reversed(some), ()) + (0, 0) * (x.ndim - axes)
+    return (x,), dict(pad=pad, mode=options["mode"], value=options["value"])
+
+def shuffled(back=False):
+    """(N, C r r, H, W), or back (N, C, H r, W r), and r."""
+    return st.tuples(*[st.integers(1, 2)] * 4, st.integers(1, 3)).flatmap(lambda s: case(
+        of((s[0], s[1], s[2] * s[4], s[3] * s[4]) if back else (s[0], s[1] * s[4] ** 2, s[2], s[3])), r=st.just(s[4])))
+
+
 # ---------------------------------------------------------------- indexing
 
 @st.composite

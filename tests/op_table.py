@@ -19,9 +19,9 @@ import tinygrad_edu as tg
 from tinygrad_edu import functional as F
 from tinygrad_edu.ops.elementwise import array_of
 from op_cases import (along, attentions, borders, broadcast, case, choices, classified, contractions, convolutions, cuts,
-                      equal_shapes, folded, images, indexed, integers, largest, larger_shapes, layers, an_axis, matrices,
+                      equal_shapes, folded, framed, images, indexed, integers, largest, larger_shapes, layers, an_axis, matrices,
                       neighbours, new_shapes, nonzero, of, places_along, pooled, positive, products, reductions, rounded,
-                      sequences, shaped, shapes, systems, thin, transposed_convolutions, unary, untied, windowed,
+                      sequences, shaped, shapes, shuffled, systems, thin, transposed_convolutions, unary, untied, windowed,
                       with_strange_values)
 
 
@@ -270,14 +270,47 @@ def seeded_dropout(x, p):
     tg.manual_seed(0)
     return F.dropout(x, p)
 
+def np_dropout_channels(x, p):
+    kept = np.random.default_rng(0).random(x.shape[:2], "float32") >= p
+    return np.where(kept.reshape(kept.shape + (1,) * (x.ndim - 2)), x / (1 - p), 0)
+
+def np_alpha_dropout(x, p, low=-1.7580993408473766):
+    """Dropped to `low`, then standardized again, for x from N(0, 1)."""
+    dropped = np.where(np.random.default_rng(0).random(x.shape, "float32") >= p, x, low)
+    return (dropped - p * low) / np.sqrt((1 - p) * (1 + p * low ** 2))
+
+def seeded(name):
+    def function(x, p):
+        tg.manual_seed(0)
+        return getattr(F, name)(x, p)
+    return function
+
 row("leaky_relu", lambda x, negative_slope: np.where(x > 0, x, negative_slope * x), unary(away=(0,), negative_slope=0.2))
 row("elu", lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(x)), unary(away=(0,), alpha=1.5))
+row("selu", lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(x)), unary(away=(0,)))
+row("prelu", lambda x, w: np.where(x > 0, x, (w[:, None] if x.ndim == 3 else w) * x),
+    st.integers(1, 3).flatmap(lambda n: case(of((2, 3, 2)[:n], away_from=(0,)), of((3,) if n > 1 else (1,)))))
 row("softplus", lambda x: np.log1p(np.exp(x)), unary())
+row("softplus", lambda x, beta, threshold: np.where(beta * x > threshold, x, np.log1p(np.exp(beta * x)) / beta),
+    unary(away=(0.6, 0.75), beta=st.sampled_from([0.8, 1]), threshold=0.6), label="beta, threshold")
+row("logsigmoid", lambda x: -np.log1p(np.exp(-x)), unary())
+row("mish", lambda x: x * np.tanh(np.log1p(np.exp(x))), unary())
+row("swish", lambda x, beta: x / (1 + np.exp(-beta * x)), broadcast(), label="beta with a gradient")
+row("swish", lambda x, beta: x / (1 + np.exp(-beta * x)), unary(beta=st.sampled_from([0.5, 1, 3])))
+row("softsign", lambda x: x / (1 + abs(x)), unary(away=(0,)))
+row("relu6", lambda x: np.clip(x, 0, 6), unary((-3, 9), away=(0, 6)))
+row("hardtanh", lambda x, min_val, max_val: np.clip(x, min_val, max_val), unary(away=(-1, 0.5), min_val=-1, max_val=0.5))
+row("hardsigmoid", lambda x: np.clip(x / 6 + 0.5, 0, 1), unary((-5, 5), away=(-3, 3)))
+row("hardswish", lambda x: x * np.clip(x / 6 + 0.5, 0, 1), unary((-5, 5), away=(-3, 3)))
+row("glu", lambda x: x[..., :2] / (1 + np.exp(-x[..., 2:])), st.integers(0, 2).flatmap(lambda n: case(of((3, 2)[:n] + (4,)))))
 row("silu", lambda x: x / (1 + np.exp(-x)), unary())
 row("gelu", lambda x: x * (1 + np_erf(x / math.sqrt(2))) / 2, unary())
 row("gelu", lambda x, approximate: x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3))),
     unary(approximate="tanh"), label="tanh")
 row("dropout", np_dropout, unary(p=0.5), seeded_dropout)
+for d in (1, 2):
+    row(f"dropout{d}d", np_dropout_channels, shaped(lambda s: dict(p=0.4), d + 2, d + 2), seeded(f"dropout{d}d"))
+row("alpha_dropout", np_alpha_dropout, unary(p=0.2), seeded("alpha_dropout"))
 row("normalize", lambda x, axis: x / np.sqrt((x * x).sum(axis, keepdims=True)),
     along(least=2, single=True, domain=positive, keepdims=False))
 row("reduce", np_reduce, shaped(empty=False, options=lambda s: dict(reduction=reductions)))
@@ -309,6 +342,14 @@ def np_convolution(x, weight, bias=None, stride=1, padding=0, dilation=1, groups
                         np_unfold(part, weight.shape[2:], stride, dilation), w)
               for part, w in zip(np.split(x, groups, 1), np.split(weight, groups, 0))]
     return np.concatenate(pieces, 1) + (0 if bias is None else bias.reshape((-1,) + (1,) * d))
+
+def np_shuffle(x, r):
+    """Channel (c, i, j) is every r-th pixel of channel c, from (i, j) on."""
+    N, C, H, W = x.shape
+    y = np.zeros((N, C // (r * r), H * r, W * r))
+    for c, i, j in np.ndindex(C // (r * r), r, r):
+        y[:, c, i::r, j::r] = x[:, (c * r + i) * r + j]
+    return y
 
 def np_conv_transpose(x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     """Every pixel stamps its kernel on the output: the loop over the pixels, nothing cleverer."""
@@ -355,6 +396,14 @@ def np_lstm(x, h, c, weight_ih, weight_hh, bias):
 
 row("linear", lambda x, weight, bias: x @ weight.T + bias,
     st.integers(0, 2).flatmap(lambda n: case(of((2,) * n + (3,)), of((4, 3)), of((4,)))))
+row("bilinear", lambda x, z, weight, bias: np.einsum("...i,oij,...j->...o", x, weight, z) + bias,
+    st.integers(0, 2).flatmap(lambda n: case(of((2,) * n + (3,)), of((2,) * n + (2,)), of((4, 3, 2)), of((4,)))))
+row("pad", lambda x, pad, mode, value: np_pad(x, list(zip(pad[::2], pad[1::2]))[::-1], mode, value), framed(), F.pad,
+    label="in PyTorch's order")
+row("pixel_shuffle", lambda x, r: np_shuffle(x, r), shuffled(), lambda x, r: F.pixel_shuffle(x, r))
+row("pixel_unshuffle", lambda x, r: np.concatenate([x[:, c:c + 1, i::r, j::r] for c in range(x.shape[1]) for i in range(r)
+                                                    for j in range(r)], 1), shuffled(back=True),
+    lambda x, r: F.pixel_unshuffle(x, r))
 row("conv1d", np_convolution, convolutions(1))
 row("conv2d", np_convolution, convolutions(2))
 row("conv_transpose1d", np_conv_transpose, transposed_convolutions(1))
