@@ -123,9 +123,9 @@ def orthogonal_(tensor, gain=1.0):
     """
     rows, columns = len(tensor), math.prod(tensor.shape[1:])
     draw = backend.generator().standard_normal((max(rows, columns), min(rows, columns)))
-    linalg, sign = backend.array_module(draw).linalg, backend.array_module(draw).sign
-    q, r = linalg.qr(draw)
-    q = q * sign(r.diagonal())
+    xp = backend.array_module(draw)
+    q, r = xp.linalg.qr(draw)
+    q *= xp.sign(r.diagonal())
     return _write(tensor, gain * (q if rows >= columns else q.T).reshape(tensor.shape))
 
 
