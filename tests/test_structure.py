@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "tinygrad_edu"
 FLOORS = {
-    0: ("backend", "faces", "threads"),
+    0: ("backend", "faces", "files", "threads"),
     1: ("autograd", "tensor", "creation"),
     2: ("ops",),
     3: ("kernels", "functional", "testing"),
