@@ -110,8 +110,9 @@ class Part:
 arrays = hnp.arrays(st.sampled_from(["float32", "float64", "float16", "int64", "int8", "uint16", "bool"]),
                     hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3), elements=st.integers(0, 1))
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
-trees = st.recursive(plain | arrays, lambda inner: st.lists(inner, max_size=3) | st.tuples(inner, inner) | st.dictionaries(
-    st.text() | st.integers() | st.booleans() | st.sampled_from(["$array", "a.b", "a"]) | st.tuples(st.integers()), inner, max_size=3))
+keys = st.text() | st.integers() | st.booleans() | st.sampled_from(["$array", "a.b", "a"]) | st.tuples(st.integers())
+trees = st.recursive(plain | arrays, lambda inner: st.lists(inner, max_size=3) | st.tuples(inner, inner)
+                     | st.dictionaries(keys, inner, max_size=3))
 
 
 def same(a, b):

@@ -13,8 +13,8 @@ FLOORS = {
     0: ("backend", "faces", "files", "threads"),
     1: ("autograd", "tensor", "creation"),
     2: ("ops",),
-    3: ("kernels", "functional", "testing"),
-    4: ("nn", "optim", "distributions", "data", "metrics"),
+    3: ("kernels", "functional", "testing", "memory", "profiler"),
+    4: ("nn", "optim", "distributions", "data", "metrics", "amp"),
     5: ("models", "viz", "io", "lesson", "bughunt"),
     6: ("__init__", "__main__", "lessons"),
 }

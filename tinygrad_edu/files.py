@@ -24,7 +24,7 @@ def write_atomically(path, write):
 
 
 def remove_leftovers(path):
-    """Remove what killed processes left of their attempts to write `path`: temporary files that nobody has written to lately."""
+    """Remove what killed processes left when they wrote `path`: temporary files that nobody has written to lately."""
     for leftover in path.parent.glob(f".{path.stem}.*{path.suffix}"):
         pid = leftover.name[len(path.stem) + 2 : len(leftover.name) - len(path.suffix)]
         if pid.isdigit() and time.time() - leftover.stat().st_mtime > _STALE:

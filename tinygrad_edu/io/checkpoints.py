@@ -150,8 +150,8 @@ def _pack(value, path, tensors):
     if isinstance(value, (list, tuple)):
         items = [_pack(item, (*path, str(i)), tensors) for i, item in enumerate(value)]
         return items if isinstance(value, list) else {"$tuple": items}
-    raise TypeError(f"save_checkpoint: {'.'.join(path[1:])} is a {type(value).__name__}, expected an array, a number, a string, "
-                    "None, or dicts, lists and tuples of these")
+    raise TypeError(f"save_checkpoint: {'.'.join(path[1:])} is a {type(value).__name__}, expected an array, a number, a "
+                    "string, None, or dicts, lists and tuples of these")
 
 
 def _unpack(value, tensors):
