@@ -6,7 +6,8 @@ import re
 import statistics
 import tokenize
 
-from tinygrad_edu.lesson import json_text, show, write_atomically
+from tinygrad_edu.files import write_atomically
+from tinygrad_edu.lesson import json_text, show
 
 ENGINE = ("backend.py", "faces.py", "threads.py", "autograd.py", "tensor.py",            # floors 0 to 3
           "ops", "kernels", "functional", "testing")

@@ -22,14 +22,16 @@ def nothing_leaks():
     before = _state()
     yield
     after = _state()
-    autograd._grad_enabled, faces.current, autograd._anomaly, backend._device = before.values()
+    (autograd._grad_enabled, faces.current, autograd._anomaly, autograd._autocast, autograd._profiler,
+     backend._device) = before.values()
     leaked = [f"{name}: {before[name]} -> {after[name]}" for name in before if after[name] != before[name]]
     assert not leaked, f"the test changed the library's state: {', '.join(leaked)}"
 
 
 def _state():
     return {"grad mode": autograd._grad_enabled, "kernel face": faces.current,
-            "anomaly mode": autograd._anomaly, "default device": backend._device}
+            "anomaly mode": autograd._anomaly, "autocast": autograd._autocast, "profiler": autograd._profiler,
+            "default device": backend._device}
 
 
 @pytest.fixture

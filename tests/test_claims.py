@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tinygrad_edu import backend
-from tinygrad_edu.lesson import Lesson, json_text, output_folder, show, write_atomically
+from tinygrad_edu.files import write_atomically
+from tinygrad_edu.lesson import Lesson, json_text, output_folder, show
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "tinygrad_edu"
 FLOORS = {
-    0: ("backend", "faces", "threads"),
+    0: ("backend", "faces", "files", "threads"),
     1: ("autograd", "tensor", "creation"),
     2: ("ops",),
-    3: ("kernels", "functional", "testing"),
-    4: ("nn", "optim", "distributions", "data", "metrics"),
+    3: ("kernels", "functional", "testing", "memory", "profiler"),
+    4: ("nn", "optim", "distributions", "data", "metrics", "amp"),
     5: ("models", "viz", "io", "lesson", "bughunt"),
     6: ("__init__", "__main__", "lessons"),
 }

@@ -28,6 +28,8 @@ _writes = {}                    # id of a memory owner -> time of the last in-pl
 _last_write = -1                # the newest of those times
 _grad_enabled = True
 _anomaly = False
+_autocast = None                # amp.py: applies an operation to inputs in the float type that it shall work in
+_profiler = None                # profiler.py: runs forward and backward with a clock beside them
 _birth = operator.attrgetter("birth")
 _NUMBERS = (float, int)         # constants that any array takes as they are
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
@@ -52,6 +54,8 @@ class Function:
         """Arrays in, array out. With a Tensor among the inputs: Tensor out, and one more node in the graph."""
         if self.reference is not None and faces.current == "reference":
             return self.reference(*inputs)
+        if _autocast is not None:
+            return _autocast(self, inputs)
 
         arrays, sources, kind, tracked, constants = [], [], None, False, False
         for x in inputs:
@@ -74,7 +78,7 @@ class Function:
             self.xp = next((backend.array_module(a) for a in arrays if backend.is_array(a)), np)
 
         try:
-            data = self.forward(*arrays)
+            data = self.forward(*arrays) if _profiler is None else _profiler.forward(self, arrays)
         except ValueError as error:
             raise ValueError(f"{self.name}: got shapes {_shapes(arrays)}: {error}") from error
         if kind is None:
@@ -238,7 +242,8 @@ def run_backward(outputs, gradients, targets=None, retain_graph=False, create_gr
                 _retain(node, gy)
             if node.birth < _last_write:
                 _check_unchanged(node)
-            gxs = node.differentiable_backward(gy) if create_graph else node.backward(gy)
+            backward = node.differentiable_backward if create_graph else node.backward
+            gxs = backward(gy) if _profiler is None and _autocast is None else _special_backward(node, backward, gy)
             if type(gxs) is not tuple:
                 gxs = (gxs,)
             if len(gxs) != len(node.sources):
@@ -328,6 +333,16 @@ def _is_borrowed(gx, gy, gxs, node):
     owner, others = _owner(gx), [gy, *(g for g in gxs if g is not gx and g is not None), *node.arrays, *node.saved]
     whole = owner.size == gx.size and (gx.flags.c_contiguous or gx.flags.f_contiguous)       # a new array, reshaped
     return not (whole and getattr(gx.flags, "writeable", True)) or any(owner is _owner(other) for other in others)
+
+
+def _special_backward(node, backward, gy):
+    """backward(gy) with the profiler's clock beside it; and without autocast, for it works in the types that forward chose."""
+    global _autocast
+    before, _autocast = _autocast, None
+    try:
+        return backward(gy) if _profiler is None else _profiler.backward(node, backward, gy)
+    finally:
+        _autocast = before
 
 
 def _retain(node, gy):

@@ -169,6 +169,12 @@ def _cuda_function(raw_module, source, name, options):
     return raw_module(code=source, options=options).get_function(name)
 
 
+def synchronize():
+    """Wait until the GPU, if one is in use, has done all that it was asked to do: a clock is read after that."""
+    if _cupy is not None:
+        _cupy.cuda.get_current_stream().synchronize()
+
+
 def ignore_float_errors():
     """A `with` block in which log(0) and the like give infinities and NaNs without NumPy's warning."""
     return np.errstate(divide="ignore", invalid="ignore", over="ignore")

@@ -21,6 +21,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tinygrad_edu import backend, threads
+from tinygrad_edu.files import write_atomically
 
 COMPARISONS = {
     "<=": lambda value, bound: value <= bound,
@@ -42,17 +43,6 @@ def output_folder():
     root = Path(__file__).resolve().parents[1]
     in_checkout = (root / "setup.cfg").exists() and os.access(root / "lessons", os.W_OK)
     return root / "lessons" / "out" if in_checkout else Path("lessons_out")
-
-
-def write_atomically(path, write):
-    """Call `write(temporary path)`, then rename to `path`: a reader sees the old file or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def parse_options(arguments, name="lesson"):

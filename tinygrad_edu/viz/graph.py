@@ -11,7 +11,7 @@ import numpy as np
 
 from ..autograd import Function
 from ..backend import is_array
-from ..lesson import write_atomically
+from ..files import write_atomically
 from ..tensor import Tensor
 from .figure import INK, panels, values_of
 from .layout import layered
