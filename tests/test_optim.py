@@ -116,11 +116,106 @@ def test_large_buffers_in_blocks_and_threads_equal_small_ones(name, face):
     np.testing.assert_allclose(whole[0].data, np.concatenate([p.data for p in pieces]), rtol=1e-6, atol=1e-7)
 
 
+def trained(name, steps, missing=False):
+    """An optimizer of two groups and two dtypes after some steps, its parameters, and the function that does the steps."""
+    starts, gradients = problem()
+    ps = [nn.Parameter(w.astype("float32") if i == 2 else w) for i, w in enumerate(starts)]
+    optimizer = getattr(optim, name.split()[0])([{"params": ps[:1]}, {"params": ps[1:], "lr": 0.02}], **RULES[name])
+
+    def go(first, last):
+        for step in range(first, last):
+            for i, (p, g) in enumerate(zip(ps, gradients)):
+                p.grad = None if missing and i == 1 and step % 3 == 0 else Tensor(g[step].astype(p.dtype))
+            optimizer.step()
+
+    go(0, steps)
+    return optimizer, ps, go
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("missing", [False, True])
+def test_resuming_is_bit_exact(name, missing):
+    """The new optimizer has itself made steps before: nothing of them may stay."""
+    optimizer, ps, go = trained(name, 9, missing)
+    again, copies, go_again = trained(name, 4, missing)
+    again.param_groups[0]["lr"] = 7.0
+    for p, copy in zip(ps, copies):
+        copy.data[...] = p.data
+    again.load_state_dict(optimizer.state_dict())
+    go(9, 20), go_again(9, 20)
+    for p, copy in zip(ps, copies):
+        np.testing.assert_array_equal(p.data, copy.data)
+    ours, theirs = optimizer.state_dict(), again.state_dict()
+    assert ours["param_groups"] == theirs["param_groups"]
+    for i in range(3):
+        assert ours["state"][i].keys() == theirs["state"][i].keys()
+        for key in ours["state"][i]:
+            np.testing.assert_array_equal(ours["state"][i][key], theirs["state"][i][key])
+
+
+def test_the_state_is_a_copy_in_the_shapes_of_the_parameters():
+    optimizer, ps, go = trained("Adam", 3, missing=True)
+    state = optimizer.state_dict()
+    before = state["state"][0]["m"].copy()
+    go(3, 5)
+    assert state["state"][0]["m"].shape == ps[0].shape and np.array_equal(state["state"][0]["m"], before)
+    assert [state["state"][i]["t"] for i in range(3)] == [3, 2, 3]
+    assert [group["params"] for group in state["param_groups"]] == [[0], [1, 2]] and state["param_groups"][1]["lr"] == 0.02
+    other, _, go_other = trained("Adam", 0)
+    other.load_state_dict(state)
+    go_other(0, 2)
+    assert np.array_equal(state["state"][0]["m"], before)
+
+
+def test_a_state_that_does_not_fit_changes_nothing():
+    optimizer, _, _ = trained("Adam", 3)
+    kept = optimizer.state_dict()
+
+    def wrong(change):
+        state = optimizer.state_dict()
+        change(state)
+        return state
+
+    for message, change in {
+        "state of 2, expected .1, 2. and 3": lambda s: s["state"].pop(1),
+        r"groups of .1. parameters": lambda s: s["param_groups"].pop(),
+        r"groups of .1, 1. parameters": lambda s: s["param_groups"][1]["params"].pop(),
+        "got m of shape .2,., expected .2, 2.": lambda s: s["state"][2].update(m=np.zeros(2)),
+        "got state named .'m', 't', 'v', 'x'.": lambda s: s["state"][1].update(x=np.zeros(4)),
+        "expected 't' and": lambda s: s["state"][0].pop("t"),
+        "differ in 'momentum'": lambda s: s["param_groups"][0].update(momentum=0.9),
+        "differ in 'eps'": lambda s: s["param_groups"][1].pop("eps"),
+        "got lr = -1": lambda s: s["param_groups"][1].update(lr=-1),
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            optimizer.load_state_dict(wrong(change))
+    now = optimizer.state_dict()
+    assert now["param_groups"] == kept["param_groups"]
+    assert all(np.array_equal(now["state"][i][key], kept["state"][i][key]) for i in range(3) for key in kept["state"][i])
+
+
+def test_a_group_added_later_begins_at_its_own_first_step():
+    p, q = nn.Parameter([1.0]), nn.Parameter([1.0])
+    optimizer = optim.Adam([p], lr=0.1)
+    p.grad = q.grad = Tensor([1.0])
+    optimizer.step()
+    optimizer.add_param_group({"params": q, "lr": 0.5})
+    optimizer.step()
+    assert p.item() == pytest.approx(0.8) and q.item() == pytest.approx(0.5)
+    assert [optimizer.state_dict()["state"][i]["t"] for i in (0, 1)] == [2, 1]
+    with pytest.raises(ValueError, match="a parameter twice"):
+        optimizer.add_param_group({"params": [q]})
+
+
 def test_errors():
     with pytest.raises(ValueError, match="no parameters"):
         optim.SGD([])
     with pytest.raises(ValueError, match="'lrr'"):
         optim.SGD([{"params": [nn.Parameter([1.0])], "lrr": 1}])
+    for name, options, message in (("SGD", dict(lr=-1), "lr = -1, expected 0 or more"), ("Adam", dict(betas=(0.9, 1.0)), r"0 <= .. < 1"),
+                                   ("RMSprop", dict(alpha=float("nan")), "alpha = nan")):
+        with pytest.raises(ValueError, match=message):
+            getattr(optim, name)([nn.Parameter([1.0])], **options)
     with pytest.raises(ValueError, match="no parameter has a gradient"):
         optim.clip_grad_norm_([nn.Parameter([1.0])], 1.0)
 
