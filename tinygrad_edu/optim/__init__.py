@@ -1,4 +1,5 @@
-"""Floor 4: optimizers, in PyTorch's names and semantics."""
+"""Floor 4: optimizers and learning rate schedules, in PyTorch's names and semantics."""
+from . import schedulers as lr_scheduler
 from .optimizer import Optimizer
-from .optimizers import SGD, Adam, AdamW, RMSprop
-from .tools import EMA, clip_grad_norm_
+from .optimizers import LAMB, SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Lion, NAdam, RAdam, RMSprop
+from .tools import EMA, clip_grad_norm_, clip_grad_value_
