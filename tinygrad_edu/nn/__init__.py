@@ -3,6 +3,9 @@ from .attention import MultiheadAttention
 from .layers import (GELU, BatchNorm1d, BatchNorm2d, Conv2d, ConvTranspose1d, ConvTranspose2d, Dropout, Embedding, Flatten,
                      GroupNorm, Identity, InstanceNorm1d, InstanceNorm2d, LayerNorm, LeakyReLU, Linear, ReLU, RMSNorm,
                      Sequential, Sigmoid, SiLU, Softplus, Tanh, Upsample)
+from .losses import (BCELoss, BCEWithLogitsLoss, CosineEmbeddingLoss, CrossEntropyLoss, CTCLoss, GaussianNLLLoss,
+                     HingeEmbeddingLoss, HuberLoss, KLDivLoss, L1Loss, MarginRankingLoss, MSELoss, MultiMarginLoss, NLLLoss,
+                     PoissonNLLLoss, SmoothL1Loss, SoftMarginLoss, TripletMarginLoss)
 from .module import Module, Parameter
 from .pooling import (AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d,
                       MaxPool1d, MaxPool2d)
