@@ -320,7 +320,7 @@ row("binary_cross_entropy_with_logits", lambda x, t, reduction: np_reduce(np.log
     equal_shapes(reduction=reductions))
 row("binary_cross_entropy_with_logits", lambda x, t: np.mean(-3 * t * np.log(np_sigmoid(x)) - (1 - t) * np.log(np_sigmoid(-x))),
     equal_shapes(), lambda x, t: F.binary_cross_entropy_with_logits(x, t, pos_weight=3.0), label="pos_weight")
-row("nll_loss", np_nll, classified())
+row("nll_loss", np_nll, classified(positions=True), lambda x, targets, reduction: F.nll_loss(x, targets, reduction=reduction))
 row("cross_entropy", lambda x, **options: np_nll(np.log(np_softmax(x, 1)), **options), classified(positions=True),
     lambda x, targets, reduction: F.cross_entropy(x, targets, reduction=reduction))
 row("cross_entropy", np_weighted_cross_entropy, classified(),
@@ -573,3 +573,6 @@ row("rotary_embedding", np_rotary, shapes(0, 2).flatmap(
 data("alibi_bias", lambda query, key: -np.array([1 / 16, 1 / 256])[:, None, None]
      * abs(np.arange(len(key[0]))[-query.shape[1]:, None] - np.arange(len(key[0]))),
      st.integers(1, 3).flatmap(lambda t: case(of((2, t, 4)), of((2, 3, 4)))))
+
+
+import op_table_losses  # noqa: E402,F401  the rows of the losses, in a file of their own
