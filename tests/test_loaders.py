@@ -98,7 +98,8 @@ def test_cifar10_from_the_subset_and_from_the_archive(own_files):
     raw, pixels = records([4, 2, 9])
     folder = own_files(cifar10, "SUBSET", raw, "test")
     images, labels = data.load_cifar10("test", folder)
-    assert images.dtype == np.float32 and np.array_equal(images, pixels.astype(np.float32) / 255) and labels.tolist() == [4, 2, 9]
+    assert np.array_equal(images, pixels.astype(np.float32) / 255) and images.dtype == np.float32
+    assert labels.tolist() == [4, 2, 9]
 
     parts = [records([i], seed=i) for i in range(5)]
     names = cifar10.MEMBERS["train"] + cifar10.MEMBERS["test"]
@@ -174,8 +175,10 @@ def test_recipe():
     assert text.parse_recipe(page, "soup.md") == ("Soup", "Boil. --- Eat.")
 
 
-LOADERS = {"SHAKESPEARE": (data.load_shakespeare, b"To be\n", "To be\n"), "NAMES": (data.load_names, b"ann\nbob", ["ann", "bob"]),
-           "RECIPES": (data.load_recipes, zipped({"content/a.md": "---\ntitle: A\n---\nb", "LICENSE.md": "free"}), [("A", "b")]),
+COOKED = {"content/a.md": "---\ntitle: A\n---\nb", "LICENSE.md": "free"}
+LOADERS = {"SHAKESPEARE": (data.load_shakespeare, b"To be\n", "To be\n"),
+           "NAMES": (data.load_names, b"ann\nbob", ["ann", "bob"]),
+           "RECIPES": (data.load_recipes, zipped(COOKED), [("A", "b")]),
            "FRENCH": (data.load_french, zipped({"fra.txt": "Go.\tVa !\n"}), [("Go.", "Va !")])}
 
 
@@ -195,7 +198,8 @@ def test_text_sets(own_files, name):
 
 
 def test_moods(own_files):
-    folder = own_files(text, "POLARITY", zipped({f"sentence_polarity/rt-polarity.{m}": f"{m} 1\n{m} 2\n" for m in ("neg", "pos")}))
+    moods = {f"sentence_polarity/rt-polarity.{mood}": f"{mood} 1\n{mood} 2\n" for mood in ("neg", "pos")}
+    folder = own_files(text, "POLARITY", zipped(moods))
     sentences, labels = data.load_polarity(folder)
     assert sentences == ["pos 1", "pos 2", "neg 1", "neg 2"] and labels.tolist() == [1, 1, 0, 0] and labels.dtype == np.int64
     own_files(text, "POLARITY", zipped({"sentence_polarity/rt-polarity.pos": "good"}))
