@@ -4,6 +4,7 @@ Digits that ship with the library; drawn faces and a reader that knows what they
 their own entropy; MNIST and Fashion-MNIST from a folder, the cache or their home, each file checked by its sha256; and
 batches(), which shuffles arrays into Tensors.
 """
+from . import pictures, transforms
 from .batching import batches
 from .dataset import ConcatDataset, Subset, TensorDataset, default_collate, random_split
 from .digits import binarize, levels, load_digits

@@ -107,8 +107,9 @@ def default_collate(items):
         return tuple(default_collate(column) for column in zip(*items))
 
     arrays = [backend.to_numpy(item.data if isinstance(item, Tensor) else item) for item in items]
-    if len({array.shape for array in arrays}) > 1 or arrays[0].dtype.kind not in "biuf":
-        raise ValueError(f"default_collate: got {arrays[0].dtype} items of shapes {sorted({a.shape for a in arrays})}, expected "
-                         "numbers of one shape; pass a collate_fn for other items, for instance one that pads")
+    shapes, dtype = {array.shape for array in arrays}, arrays[0].dtype
+    if len(shapes) > 1 or dtype.kind not in "biuf":
+        raise ValueError(f"default_collate: got {dtype} items of shapes {sorted(shapes)}, expected numbers of one shape; "
+                         "pass a collate_fn for other items, for instance one that pads")
     batch = np.stack(arrays)
     return batch.astype(np.float32) if isinstance(first, float) else batch
