@@ -13,7 +13,8 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tinygrad_edu import backend, data
-from tinygrad_edu.data import DataError, MissingDataError, digits, load, store
+from tinygrad_edu.data import DataError, MissingDataError, digits, store
+from tinygrad_edu.data.load import idx as idx_format
 from tinygrad_edu.tensor import Tensor
 
 REAL = os.environ.get("TINYGRAD_EDU_DATA")
@@ -30,7 +31,7 @@ def seed():
 
 def idx(array):
     """The IDX bytes of an array."""
-    code = next(code for code, dtype in load.IDX_TYPES.items() if dtype == array.dtype.newbyteorder(">"))
+    code = next(code for code, dtype in idx_format.IDX_TYPES.items() if dtype == array.dtype.newbyteorder(">"))
     header = bytes([0, 0, code, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
     return header + array.astype(array.dtype.newbyteorder(">")).tobytes()
 
@@ -181,7 +182,7 @@ def small_mnist(tmp_path, monkeypatch):
     def write(folder, **changed):
         raw = [gzip.compress(idx({**arrays, **changed}[kind]), mtime=0) for kind in ("images", "labels")]
         sums = tuple((len(r), hashlib.sha256(r).hexdigest()) for r in raw)
-        monkeypatch.setitem(load.MNIST_SUMS, "test", sums)
+        monkeypatch.setitem(idx_format.MNIST_SUMS, "test", sums)
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             for name, r in zip(names, raw):
@@ -220,7 +221,7 @@ def test_missing_file_says_what_to_do(tmp_path, small_mnist):
     text = str(error.value)
     assert isinstance(error.value, DataError) and "\n" not in text
     assert "train-images-idx3-ubyte.gz" in text and str(tmp_path / "fashion_mnist") in text
-    assert load.FASHION_ADDRESS + "train-images-idx3-ubyte.gz" in text
+    assert idx_format.FASHION_ADDRESS + "train-images-idx3-ubyte.gz" in text
 
 
 def test_flipped_byte_truncation_and_other_labels(tmp_path, small_mnist):
@@ -263,7 +264,7 @@ def test_download_is_checked_before_it_gets_its_name(small_mnist, monkeypatch):
     monkeypatch.setattr(urllib.request, "urlopen", answer)
     check_small(*data.load_mnist("test", download=True), small_mnist)
     check_small(*data.load_mnist("test", download=True), small_mnist)                   # now from the cache
-    assert asked == [load.MNIST_ADDRESS + name for name in small_mnist.names]
+    assert asked == [idx_format.MNIST_ADDRESS + name for name in small_mnist.names]
     assert sorted(p.name for p in small_mnist.cache.iterdir()) == sorted(small_mnist.names)
 
 

@@ -9,12 +9,14 @@ gives the same initial weights, the same shuffles and the same noise on both.
 import ctypes
 import functools
 import importlib.util
+import threading
 
 import numpy as np
 
 _cupy = None            # the module, once a CUDA device was asked for
 _device = "cpu"         # where new tensors are made
 _generator = np.random.default_rng(0)
+_own = threading.local()        # .generator: what this thread draws from instead, inside `drawing_from`
 
 
 class DeviceError(RuntimeError):
@@ -210,4 +212,17 @@ def manual_seed(seed):
 
 def generator():
     """The numpy.random.Generator that everything in the library draws from."""
-    return _generator
+    return getattr(_own, "generator", None) or _generator
+
+
+class drawing_from:
+    """A `with` block in which this thread draws from `generator` instead: its numbers no longer depend on other draws."""
+
+    def __init__(self, generator):
+        self.generator = generator
+
+    def __enter__(self):
+        self.before, _own.generator = getattr(_own, "generator", None), self.generator
+
+    def __exit__(self, *exception):
+        _own.generator = self.before

@@ -22,12 +22,16 @@ def batches(*arrays, batch_size, shuffle=True, drop_last=False, seed=None):
     rows = len(arrays[0])
     generator = backend.generator() if seed is None else np.random.default_rng(seed)
     order = generator.permutation(rows) if shuffle else np.arange(rows)
-    return _walk(arrays, order, batch_size, drop_last)
+    return _walk(arrays, chunks(order, batch_size, drop_last))
 
 
-def _walk(arrays, order, batch_size, drop_last):
+def chunks(order, batch_size, drop_last=False):
+    """`order` cut into pieces of `batch_size`; the last may be smaller, drop_last=True leaves such a one out."""
     end = len(order) - len(order) % batch_size if drop_last else len(order)
-    for start in range(0, end, batch_size):
-        chosen = order[start:min(start + batch_size, end)]
+    return [order[start:start + batch_size] for start in range(0, end, batch_size)]
+
+
+def _walk(arrays, pieces):
+    for chosen in pieces:
         batch = tuple(Tensor(array[chosen]) for array in arrays)        # a copy: never aliases the data
         yield batch if len(batch) > 1 else batch[0]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .store import DataError, check_bytes
+from .store import check_bytes, check_split
 
 FILE = Path(__file__).parent / "files" / "digits.npz"
 SIZE = 45394
@@ -31,9 +31,7 @@ def load_digits(split="train"):
     images, labels = _read()
     order = np.random.RandomState(0).permutation(len(images))
     rows = {"train": order[TEST:], "test": order[:TEST], "all": np.concatenate([order[TEST:], order[:TEST]])}
-
-    if split not in rows:
-        raise DataError(f"load_digits: got split {split!r}, expected 'train', 'test' or 'all'")
+    check_split("load_digits", split, rows)
     chosen = rows[split]
     return images[chosen].astype(np.float32) / 16, labels[chosen].astype(np.int64)
 

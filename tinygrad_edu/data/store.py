@@ -19,20 +19,30 @@ class MissingDataError(DataError, FileNotFoundError):
 
 @dataclass(frozen=True)
 class DataFile:
-    """One file of a data set. `folder`: the subfolder of the set, such as "mnist"; `address`: where it is published."""
+    """One file of a data set. `folder`: the subfolder of the set, such as "mnist"; `address`: where it is published.
+
+    `derived`: the file is a part or a rework of what is published there, so a download would not be this file.
+    """
     folder: str
     name: str
     size: int
     sha256: str
     address: str
+    derived: bool = False
+
+
+def find_file(file, folder=None):
+    """The path of a DataFile on this machine, or None."""
+    return next((path for path in _places(file, folder) if path.is_file()), None)
 
 
 def read_checked(file, folder=None, download=False):
     """The bytes of a DataFile and the path they came from. Raises MissingDataError or DataError."""
-    path = next((path for path in _places(file, folder) if path.is_file()), None)
-    if path is None and not download:
+    path = find_file(file, folder)
+    if path is None and (file.derived or not download):
+        source = f"it was made from {file.address})" if file.derived else f"get it from {file.address}) or pass download=True"
         raise MissingDataError(f"{file.name}: not found; put it into {_named_folder(folder) or cache_folder()}"
-                               f"{os.sep}{file.folder} (get it from {file.address}) or pass download=True")
+                               f"{os.sep}{file.folder} ({source}")
     if path is None:
         path = _download(file)
 
@@ -48,6 +58,12 @@ def check_bytes(data, name, size, sha256):
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise DataError(f"{name}: got sha256 {found}, expected {sha256}")
+
+
+def check_split(name, split, splits):
+    """Raise DataError unless the data set `name` has the part `split`."""
+    if split not in splits:
+        raise DataError(f"{name}: got split {split!r}, expected one of {list(splits)}")
 
 
 def cache_folder():

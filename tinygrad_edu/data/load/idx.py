@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .store import DataError, DataFile, read_checked
+from ..store import DataError, DataFile, check_split, read_checked
 
 GZIP_MAGIC = b"\x1f\x8b"
 IDX_TYPES = {code: np.dtype(name) for code, name in
@@ -92,8 +92,7 @@ def load_fashion_mnist(split="train", folder=None, download=False):
 
 
 def _load_pair(name, address, sums, split, folder, download):
-    if split not in sums:
-        raise DataError(f"{name}: got split {split!r}, expected 'train' or 'test'")
+    check_split(name, split, sums)
     stem = {"train": "train", "test": "t10k"}[split]
     arrays = []
     for kind, (size, sha256) in zip(("images-idx3", "labels-idx1"), sums[split]):
