@@ -40,6 +40,16 @@ def test_recurrence_equals_its_definition(kind, sizes, data):
     equals_definition(lambda *xs: all_of(kind, *xs, lengths=lengths), *draw_inputs(kind, *sizes))
 
 
+@given(sizes=st.tuples(st.integers(1, 4), st.integers(0, 3), st.integers(1, 3), st.integers(1, 3)))
+def test_recurrence_with_relu_equals_its_definition(sizes):
+    equals_definition(lambda *xs: all_of("rnn", *xs, nonlinearity="relu"), *draw_inputs("rnn", *sizes))
+
+
+def test_another_nonlinearity_is_refused():
+    with pytest.raises(ValueError, match="rnn: got nonlinearity 'elu', expected 'tanh' or 'relu'"):
+        F.rnn(*draw_inputs("rnn", 1, 1, 1, 1), nonlinearity="elu")
+
+
 @each_kind
 def test_recurrence_against_central_differences(kind):
     gradcheck(lambda *xs: all_of(kind, *xs, lengths=np.array([3, 1])), *draw_inputs(kind, 3, 2, 2, 2))

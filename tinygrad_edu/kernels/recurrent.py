@@ -1,16 +1,17 @@
-"""Recurrent layers over a whole sequence: the plain tanh network, and what it shares with lstm.py and gru.py.
+"""Recurrent layers over a whole sequence: the plain network, and what it shares with lstm.py and gru.py.
 
     T steps   N sequences   I inputs   D hidden   x (T, N, I)   h (N, D) the first state   last[n] the steps of sequence n
     W (G D, I) weight_ih   U (G D, D) weight_hh   b (G D,) the bias, with G = 1 gates here, 4 in an LSTM, 3 in a GRU
     H[t] (D, N) the state before step t, so H[t + 1] is the one after it
 
     (1)  Z[t] = W x[t] + b                          for all steps at once
-    (2)  H[t + 1] = tanh(Z[t] + U H[t])             one step after the other
+    (2)  H[t + 1] = tanh(Z[t] + U H[t])             one step after the other; or relu in place of tanh
     (3)  the answer: all states after a step, then of each sequence the state after its last step, H[last]
 
 Derivation. Back through time runs dh = dL/dH[t + 1]: what reaches it from the answer, and from all later steps. By tanh' =
 1 - tanh^2
     gZ[t] = dh (1 - H[t + 1]^2)         then for the step before        dh <- U' gZ[t]
+(by relu' it is dh where H[t + 1] > 0).
 What dh is multiplied by is known beforehand, so it is computed for all steps at once, and the loop only multiplies. After
 it the gradients of the weights, sums over steps and sequences, are one product each:
     gW = sum_t gZ[t] x[t]'     gU = sum_t gZ[t] H[t]'     gb = sum_t gZ[t]     gx[t] = W' gZ[t]
@@ -20,11 +21,11 @@ U H[t] of a tall matrix is faster than that of a wide one. The loops write into 
 
 Steps beyond last[n] are computed like all others but reach no answer, so their gradients are exactly 0.
 
-Elman 1990.
+Elman 1990; with relu and U = I at the start: Le, Jaitly & Hinton 2015, arXiv:1504.00941.
 """
 from .. import backend
 from ..autograd import Kernel
-from ..ops import concatenate, expand_dims, stack, swapaxes, tanh, where
+from ..ops import concatenate, expand_dims, relu, stack, swapaxes, tanh, where
 from ..ops.elementwise import array_of, constant
 
 _BLOCK = 1 << 17        # numbers of Z in one block of steps, while the factors of dh are computed: they stay in the cache
@@ -78,12 +79,16 @@ class Recurrent(Kernel):
 
 
 class RNN(Recurrent):
-    """h' = tanh(W x + U h + b)"""
+    """h' = tanh(W x + U h + b), or relu of it"""
+
+    def __init__(self, last, nonlinearity="tanh"):
+        super().__init__(last)
+        self.relu = nonlinearity == "relu"
 
     def reference(self, x, h, w, u, b):
-        H = [h]
+        H, bend = [h], relu if self.relu else tanh
         for xt in steps(x):
-            H.append(tanh(linear(xt, w) + b + linear(H[-1], u)))
+            H.append(bend(linear(xt, w) + b + linear(H[-1], u)))
         return pack(self.last, H)
 
     def forward(self, x, h, w, u, b):
@@ -92,14 +97,17 @@ class RNN(Recurrent):
             new = H[t + 1]
             self.xp.matmul(u, H[t], out=new)
             new += z
-            self.xp.tanh(new, out=new)
+            if self.relu:
+                self.xp.maximum(new, 0, out=new)
+            else:
+                self.xp.tanh(new, out=new)
         self.save(x, w, u, H)
         return self.answer(H)                                                           # (3)
 
     def backward(self, gy):
         x, w, u, H = self.saved
         (gH,) = self.undo_answer(gy, len(x))                                            # undo (3)
-        gZ, dh = 1 - H[1:] * H[1:], self.xp.zeros_like(H[0])
+        gZ, dh = (H[1:] > 0).astype(H.dtype) if self.relu else 1 - H[1:] * H[1:], self.xp.zeros_like(H[0])
         for t in reversed(range(len(x))):                                               # undo (2)
             dh += gH[t + 1]
             gZ[t] *= dh
@@ -109,15 +117,17 @@ class RNN(Recurrent):
         return gx, (dh + gH[0]).T, gw, gu, gb
 
 
-def rnn(x, h, weight_ih, weight_hh, bias=None, lengths=None):
-    """Run h <- tanh(W x_t + U h + bias): gives all h (T, N, D) and the last one (N, D).
+def rnn(x, h, weight_ih, weight_hh, bias=None, lengths=None, nonlinearity="tanh"):
+    """Run h <- tanh(W x_t + U h + bias), or relu in place of tanh: gives all h (T, N, D) and the last one (N, D).
 
     x (T, N, I), h (N, D) the initial state, weight_ih (D, I), weight_hh (D, D), bias (D,). lengths (N,): integers, a
     sequence shorter than T keeps its state from its end on, and its outputs there are 0.
     """
+    if nonlinearity not in ("tanh", "relu"):
+        raise ValueError(f"rnn: got nonlinearity {nonlinearity!r}, expected 'tanh' or 'relu'")
     bias = check("rnn", 1, x, [h], weight_ih, weight_hh, bias)
     x, last, there = cut("rnn", x, lengths)
-    y = RNN(last).apply(x, h, weight_ih, weight_hh, bias)
+    y = RNN(last, nonlinearity).apply(x, h, weight_ih, weight_hh, bias)
     return masked(y[:-1], there), y[-1]
 
 

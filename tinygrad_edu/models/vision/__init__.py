@@ -1,0 +1,1 @@
+"""Lessons 13-22: networks that look at pictures."""
