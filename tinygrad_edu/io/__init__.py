@@ -1,2 +1,3 @@
-"""Floor 5: what outlives a process. Checkpoints and weights as safetensors; nothing is ever pickled."""
+"""Floor 5: what outlives a process: checkpoints, weights, models as lists of operations, ONNX files, fewer bits."""
 from .checkpoints import CheckpointError, latest_checkpoint, load_checkpoint, load_weights, save_checkpoint, save_weights
+from .tracing import Graph, TraceError, fold_constants, remove_dead_code, trace
