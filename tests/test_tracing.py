@@ -48,10 +48,11 @@ IMAGE = (1, 8, 8)
 NETS = {
     "MLP": (lambda: nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 2)), (6,)),
     "conv, batch norm, pool": (lambda: nn.Sequential(
-        nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.LeakyReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 6, 3, stride=2), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(), nn.Linear(6, 10)), IMAGE),
+        nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.LeakyReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(4, 6, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(), nn.Linear(6, 10)), IMAGE),
     "group norm, upsampling": (lambda: nn.Sequential(
-        nn.ConvTranspose2d(1, 4, 2, 2), nn.GroupNorm(2, 4), nn.SiLU(), nn.Upsample(scale_factor=2), nn.AvgPool2d(3, 2, 1)), IMAGE),
+        nn.ConvTranspose2d(1, 4, 2, 2), nn.GroupNorm(2, 4), nn.SiLU(), nn.Upsample(scale_factor=2),
+        nn.AvgPool2d(3, 2, 1)), IMAGE),
     "residual, two outputs": (Residual, (6,)),
     "GRU": (lambda: nn.GRU(6, 4, batch_first=True), (5, 6)),
 }

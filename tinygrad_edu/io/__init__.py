@@ -1,3 +1,4 @@
 """Floor 5: what outlives a process: checkpoints, weights, models as lists of operations, ONNX files, fewer bits."""
 from .checkpoints import CheckpointError, latest_checkpoint, load_checkpoint, load_weights, save_checkpoint, save_weights
-from .tracing import Graph, TraceError, fold_constants, remove_dead_code, trace
+from .graph import Graph, fold_constants, remove_dead_code
+from .tracing import TraceError, trace

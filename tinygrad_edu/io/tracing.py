@@ -10,181 +10,29 @@ that is how an instruction knows its arguments that are no tensors. Tensors are 
 
 Not everything that a model computes is an operation: comparisons, argmax and plain array arithmetic leave only their results,
 which look like constants. So the model runs twice, the second time on a batch that is one larger and holds other numbers, much
-like the first ones. What is equal in both runs is a constant. An integer that grows in step with the batch is a multiple of its size,
-an array that is the same for all of the batch is repeated. A condition that is equal to "x > 0" for an input x of its `where`
+like the first ones. What is equal in both runs is a constant. An integer that grows in step with the batch is a multiple of
+its size, an array that is the same for all of the batch is repeated. A condition that is equal to "x > 0" for an input x of its `where`
 both times is that comparison (leaky_relu and its kind). Whatever else differs depends on the numbers in the input in a way that
 the list cannot hold, and is an error that names the line.
 """
 import contextlib
-import operator
 import os
 import sys
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import dataclass
 
 from .. import backend, faces
 from ..autograd import Function, Kernel, no_grad
 from ..nn import Module
 from ..ops.elementwise import Where
 from ..tensor import Tensor
+from .graph import COMPARISONS, Compared, Graph, Instruction, Repeated, Times, Value, like, text
 
 _FLOORS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _BELOW = tuple(os.path.join(_FLOORS, name) for name in ("autograd.py", "tensor.py", "ops", "functional", "kernels"))
-_COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 
 
 class TraceError(ValueError):
     """A model that cannot be written down as a list of operations; the message names the line."""
-
-
-# ---------------------------------------------------------------- what stands in an instruction
-
-@dataclass(frozen=True)
-class Value:
-    """A value of the graph: an input, a constant, or what an instruction made."""
-    name: str
-    def __str__(self):
-        return self.name
-
-@dataclass(frozen=True)
-class Times:
-    """An integer: `count` times the batch size."""
-    count: int
-    def __str__(self):
-        return "N" if self.count == 1 else f"{self.count} N"
-
-@dataclass(frozen=True, eq=False)
-class Repeated:
-    """An array that is the same for all of the batch: `row`, with length 1 along `axis`, `count` times the batch size."""
-    row: np.ndarray
-    axis: int
-    count: int
-    def __str__(self):
-        return f"{self.row.reshape(-1)[0]} .." if self.row.size else "[]"
-
-@dataclass(frozen=True)
-class Compared:
-    """The bools `name > 0`, or another comparison with 0."""
-    name: str
-    comparison: str
-    def __str__(self):
-        return f"{self.name} {self.comparison} 0"
-
-
-@dataclass(frozen=True)
-class Instruction:
-    """output = kind(*inputs; **attributes).
-
-    kind: a subclass of Function. inputs: Values and numbers. shape and dtype: of the output. module: the name of the layer that
-    asked for it, as in the state_dict; where: "file:line" of the call.
-    """
-    output: str
-    kind: type
-    attributes: dict
-    inputs: tuple
-    shape: tuple
-    dtype: np.dtype
-    module: str
-    where: str
-
-    def run(self, values, N):
-        """The output: `values` has those of the graph by name, N is the batch size."""
-        inputs = [values[x.name] if isinstance(x, Value) else filled(x, values, N) for x in self.inputs]
-        kind = self.kind.face(inputs[0]) if issubclass(self.kind, Kernel) else self.kind
-        function = kind.__new__(kind)
-        vars(function).update({name: filled(x, values, N) for name, x in self.attributes.items()})
-        return function.apply(*inputs)
-
-    def __str__(self):
-        """Attributes under the names of the constructor's arguments; what it worked out from them is left out, and None."""
-        own = self.kind.__init__.__code__.co_varnames if self.attributes else ()
-        shown = {name: value for name, value in self.attributes.items() if name in own and value is not None}
-        attributes = ", ".join(f"{name}={text(value)}" for name, value in shown.items())
-        arguments = ", ".join(map(text, self.inputs)) + (f"; {attributes}" if attributes else "")
-        return f"{self.output} = {self.kind.__name__}({arguments})"
-
-
-@dataclass(frozen=True)
-class Graph:
-    """A list of instructions that is a function. Call it with Tensors or arrays; gradients flow through it.
-
-    inputs: {name: (shape, dtype)}. constants: {name: Tensor, or Repeated}, those of the model named as in its state_dict and
-    shared with it. outputs: names; one output is returned as it is, several as a tuple.
-    """
-    inputs: dict
-    constants: dict
-    instructions: tuple
-    outputs: tuple
-    batch_axis: int
-
-    def __call__(self, *inputs):
-        N = self._check(inputs)
-        values = {name: x if isinstance(x, Tensor) else Tensor(x) for name, x in zip(self.inputs, inputs)}
-        values.update((name, Tensor(filled(c, {}, N)) if isinstance(c, Repeated) else c) for name, c in self.constants.items())
-        for step in self.instructions:
-            values[step.output] = step.run(values, N)
-        outputs = tuple(values[name] for name in self.outputs)
-        return outputs[0] if len(outputs) == 1 else outputs
-
-    def _check(self, inputs):
-        """The batch size, once all shapes have been found to fit."""
-        if len(inputs) != len(self.inputs):
-            raise ValueError(f"graph: got {len(inputs)} inputs, expected {len(self.inputs)}: {', '.join(self.inputs)}")
-        first = tuple(inputs[0].shape)
-        N = first[self.batch_axis] if self.batch_axis is not None and len(first) > self.batch_axis else None
-        for (name, (shape, dtype)), x in zip(self.inputs.items(), inputs):
-            if tuple(x.shape) != filled(shape, {}, N) or x.dtype != dtype:
-                raise ValueError(f"graph: {name} is {x.dtype} {tuple(x.shape)}, expected {dtype} {text(shape)}")
-        return N
-
-    def __str__(self):
-        """The listing: inputs, constants, then a line for each instruction with the shape that it makes and its layer."""
-        lines = [f"{name}: {dtype} {text(shape)}" for name, (shape, dtype) in self.inputs.items()]
-        for name, c in self.constants.items():
-            c = c.row if isinstance(c, Repeated) else c.data
-            lines.append(f"{name} = {c}" if not c.shape else f"{name}: constant {c.dtype} {text(tuple(c.shape))}")
-        steps = [str(step) for step in self.instructions]
-        wide = min(100, max(map(len, steps), default=0))
-        lines += [f"{line:<{wide}}  {text(step.shape)}  {step.module}".rstrip() for line, step in zip(steps, self.instructions)]
-        return "\n".join([*lines, f"return {', '.join(self.outputs)}"])
-
-
-def filled(value, values, N):
-    """An attribute with every Value, Times, Repeated and Compared in it replaced by the array or number that it stands for."""
-    if isinstance(value, Value):
-        return values[value.name].data
-    if isinstance(value, Times):
-        return value.count * N
-    if isinstance(value, Repeated):
-        return backend.array_module(value.row).repeat(value.row, value.count * N, axis=value.axis)
-    if isinstance(value, Compared):
-        return _COMPARISONS[value.comparison](values[value.name].data, 0)
-    if isinstance(value, slice):
-        return slice(*(filled(v, values, N) for v in (value.start, value.stop, value.step)))
-    if isinstance(value, (tuple, list)):
-        return _like(value, [filled(v, values, N) for v in value])
-    return value
-
-
-def text(value):
-    """An attribute or a shape as the listing prints it."""
-    if isinstance(value, slice):
-        return ":".join("" if v is None else text(v) for v in (value.start, value.stop, value.step)).removesuffix(":")
-    if hasattr(value, "_asdict"):
-        return f"({', '.join(f'{name} {text(part)}' for name, part in value._asdict().items())})"
-    if isinstance(value, tuple):
-        return f"({', '.join(map(text, value))}{',' if len(value) == 1 else ''})"
-    if value is Ellipsis:
-        return "..."
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return f"{value.dtype}{list(value.shape)}" if backend.is_array(value) else str(value)
-
-
-def _like(value, parts):
-    """The parts as a tuple, named tuple or list, whatever `value` is."""
-    return type(value)(*parts) if hasattr(value, "_asdict") else type(value)(parts)
 
 
 # ---------------------------------------------------------------- recording one run
@@ -201,7 +49,7 @@ class Step:
 
 
 class Recording:
-    """One run of a model: its operations, and the names of the arrays that were seen. All are kept alive, so ids stay unique."""
+    """One run of a model: its operations, and the names of all arrays seen. These are kept alive, so ids stay unique."""
 
     def __init__(self, model, inputs, keeps):
         self.keeps, self.steps, self.modules, self.names = keeps, [], {}, {}
@@ -341,10 +189,10 @@ class _Merge:
         one, two = self.one, self.two
         for a, b in zip(one.steps, two.steps):
             if a.kind is not b.kind or a.where != b.where:
-                raise TraceError(f"trace: for one input the model goes on with {a.kind.__name__} at {a.where}, for another with "
-                                 f"{b.kind.__name__} at {b.where}; a list of operations cannot branch")
+                raise TraceError(f"trace: for one input the model goes on with {a.kind.__name__} at {a.where}, for another "
+                                 f"with {b.kind.__name__} at {b.where}; a list of operations cannot branch")
         if len(one.steps) != len(two.steps):
-            raise TraceError(f"trace: the model does {len(one.steps)} operations for one input and {len(two.steps)} for another")
+            raise TraceError(f"trace: the model does {len(one.steps)} operations for one input, {len(two.steps)} for another")
         steps = tuple(self.instruction(f"%{i + 1}", *pair) for i, pair in enumerate(zip(one.steps, two.steps)))
         outputs = tuple(self.operand("the output", a, b, "the model") for a, b in zip(one.outputs, two.outputs))
         inputs = {name: (self.same(x.shape, two.inputs[name].shape), x.dtype) for name, x in one.inputs.items()}
@@ -394,7 +242,7 @@ class _Merge:
         if isinstance(a, slice):
             return slice(*(self.same(*pair) for pair in zip((a.start, a.stop, a.step), (b.start, b.stop, b.step))))
         if isinstance(a, (tuple, list)) and len(a) == len(b):
-            return _like(a, [self.same(*pair) for pair in zip(a, b)])
+            return like(a, [self.same(*pair) for pair in zip(a, b)])
         if a == b or (a != a and b != b):
             return a
         if type(a) is int and self.N and a % self.N == 0 and b == a // self.N * (self.N + 1):
@@ -418,56 +266,12 @@ class _Merge:
         conditions = a.attributes["condition"], b.attributes["condition"]
         for x, y in zip(map(_array, a.inputs), map(_array, b.inputs)):
             known = self.one.name_of(x)
-            for sign, compare in _COMPARISONS.items():
+            for sign, compare in COMPARISONS.items():
                 if known and all(backend.array_module(v).array_equal(compare(v, 0), c) for v, c in zip((x, y), conditions)):
                     return Compared(known, sign)
         return None
 
 
 def _refuse(at, what, reason):
-    raise TraceError(f"trace: {at}: {what} is not the same for two inputs ({reason}), so a list of operations cannot hold it") from None
-
-
-# ---------------------------------------------------------------- shorter graphs with the same answers
-
-def names_in(value):
-    """The names of all values that an input or attribute mentions."""
-    if isinstance(value, (Value, Compared)):
-        return {value.name}
-    if isinstance(value, slice):
-        value = (value.start, value.stop, value.step)
-    return set().union(*map(names_in, value)) if isinstance(value, (tuple, list)) else set()
-
-
-def depends_on_batch(value):
-    """Is there a Times or Repeated in an attribute?"""
-    if isinstance(value, slice):
-        value = (value.start, value.stop, value.step)
-    if isinstance(value, (tuple, list)):
-        return any(map(depends_on_batch, value))
-    return isinstance(value, (Times, Repeated))
-
-
-def fold_constants(graph):
-    """The graph with everything computed already that needs no input. It has copies of the parameters: fold what is trained."""
-    constants, steps = {name: c.copy() if isinstance(c, Tensor) else c for name, c in graph.constants.items()}, []
-    for step in graph.instructions:
-        parts = (*step.inputs, *step.attributes.values())
-        ready = all(isinstance(constants.get(name), Tensor) for name in names_in(parts))
-        if ready and not depends_on_batch(parts):
-            with no_grad():
-                constants[step.output] = step.run(constants, None).copy()
-        else:
-            steps.append(step)
-    return replace(graph, constants=constants, instructions=tuple(steps))
-
-
-def remove_dead_code(graph):
-    """The graph without instructions and constants that no output needs."""
-    needed, steps = set(graph.outputs), []
-    for step in reversed(graph.instructions):
-        if step.output in needed:
-            needed |= names_in((*step.inputs, *step.attributes.values()))
-            steps.insert(0, step)
-    constants = {name: c for name, c in graph.constants.items() if name in needed}
-    return replace(graph, constants=constants, instructions=tuple(steps))
+    raise TraceError(f"trace: {at}: {what} is not the same for two inputs ({reason}), so a list of operations cannot hold "
+                     "it") from None
