@@ -11,9 +11,9 @@ that is how an instruction knows its arguments that are no tensors. Tensors are 
 Not everything that a model computes is an operation: comparisons, argmax and plain array arithmetic leave only their results,
 which look like constants. So the model runs twice, the second time on a batch that is one larger and holds other numbers, much
 like the first ones. What is equal in both runs is a constant. An integer that grows in step with the batch is a multiple of
-its size, an array that is the same for all of the batch is repeated. A condition that is equal to "x > 0" for an input x of its `where`
-both times is that comparison (leaky_relu and its kind). Whatever else differs depends on the numbers in the input in a way that
-the list cannot hold, and is an error that names the line.
+its size, an array that is the same for all of the batch is repeated. A condition that is equal to "x > 0" for an input x of
+its `where` both times is that comparison (leaky_relu and its kind). Whatever else differs depends on the numbers in the input
+in a way that the list cannot hold, and is an error that names the line.
 """
 import contextlib
 import os
