@@ -1,2 +1,5 @@
-"""Floor 5: what outlives a process. Checkpoints and weights as safetensors; nothing is ever pickled."""
+"""Floor 5: what outlives a process: checkpoints, weights, models as lists of operations, ONNX files, fewer bits."""
 from .checkpoints import CheckpointError, latest_checkpoint, load_checkpoint, load_weights, save_checkpoint, save_weights
+from .graph import Graph, fold_constants, remove_dead_code
+from .onnx_export import export_onnx, to_onnx
+from .tracing import TraceError, trace
