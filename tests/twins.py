@@ -14,8 +14,8 @@ def double(module):
 
 
 def arrays_of(theirs):
-    """The state_dict of a PyTorch module as NumPy arrays, without the counters that nothing is computed from."""
-    return {name: t.detach().numpy() for name, t in theirs.state_dict().items() if not name.endswith("num_batches_tracked")}
+    """The state_dict of a PyTorch module as NumPy arrays."""
+    return {name: t.detach().numpy() for name, t in theirs.state_dict().items()}
 
 
 def twins(make_ours, make_theirs):
