@@ -36,7 +36,7 @@ def forward(x, members, w, b, eps, y, mu, r):
     (B, K), S, C = members.shape, x.shape[1], len(w)
     for i in range(B):
         mu[i], v = moments(x, members[i])                   # (1) and (2)
-        r[i] = 1 / math.sqrt(v + eps)                   # (3)
+        r[i] = 1 / math.sqrt(v + eps)                       # (3)
 
         for row in members[i]:                              # (4) and (5)
             scale, shift = r[i] * w[row % C], b[row % C]
