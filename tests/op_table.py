@@ -377,6 +377,10 @@ def np_group_norm(x, weight, bias, groups):
     y = np_standardize(x.reshape(len(x), groups, -1), 2).reshape(x.shape)
     return y * weight[:, None, None] + bias[:, None, None]
 
+def np_group_norm_silu(x, weight, bias, groups):
+    u = np_group_norm(x, weight, bias, groups)
+    return u / (1 + np.exp(-u))
+
 def np_attention(query, key, value, bias=0.0, mask=True, causal=False):
     scores = query @ key.swapaxes(-1, -2) / math.sqrt(query.shape[-1]) + bias
     allowed = np.broadcast_to(np.tril(np.ones(scores.shape[-2:], bool)) if causal else mask, scores.shape)
@@ -418,6 +422,8 @@ row("rms_norm", lambda x, weight: x / np.sqrt((x * x).mean(-1, keepdims=True) + 
     lambda x, weight: F.rms_norm(x, 4, weight, 1e-5))
 row("group_norm", np_group_norm, images(groups=st.sampled_from([1, 2, 4])),
     lambda x, weight, bias, groups: F.group_norm(x, groups, weight, bias))
+row("group_norm_silu", np_group_norm_silu, images(groups=st.sampled_from([1, 2, 4])),
+    lambda x, weight, bias, groups: F.group_norm_silu(x, groups, weight, bias))
 row("instance_norm", lambda x, weight, bias: np_group_norm(x, weight, bias, 4), images())
 row("batch_norm", lambda x, weight, bias: np_standardize(x, (0, 2, 3)) * weight[:, None, None] + bias[:, None, None],
     images())

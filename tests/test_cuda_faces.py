@@ -56,6 +56,7 @@ CASES = {
     "rms norm over two axes": (lambda x: F.rms_norm(x, (5, 7)), [(3, 5, 7)]),
     "group norm": (lambda x, w, b: F.group_norm(x, 3, w, b), [(2, 6, 5, 7), (6,), (6,)]),
     "group norm, one pixel, no samples": (lambda x: F.group_norm(x, 2), [(0, 4)]),
+    "group norm and silu": (lambda x, w, b: F.group_norm_silu(x, 3, w, b), [(2, 6, 5, 7), (6,), (6,)]),
     "instance norm of another order": (lambda x: F.instance_norm(x.swapaxes(0, 1)), [(3, 2, 33)]),
     "softmax": (F.softmax, [(3, 40)]),
     "softmax along the first axis": (lambda x: F.softmax(x, 0), [(7, 2, 3)]),

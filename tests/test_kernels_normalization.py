@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 import tinygrad_edu as tg
 from tinygrad_edu import Tensor, functional as F, nn
-from tinygrad_edu.kernels import normalization
+from tinygrad_edu.kernels import batch_norm, normalization
 from kernel_faces import CLOSE, FACES, draw_array, equals_definition
 
 sizes = st.integers(1, 3)
@@ -17,10 +17,18 @@ def test_norms_of_channels_equal_their_definition(N, groups, per_group, H, W):
     C = groups * per_group
     x, w, b = draw_array(0, N, C, H, W), draw_array(1, C), draw_array(2, C)
     equals_definition(lambda x, w, b: F.group_norm(x, groups, w, b), x, w, b)
+    equals_definition(lambda x, w, b: F.group_norm_silu(x, groups, w, b), x, w, b)
     equals_definition(F.instance_norm, x, w, b)
     if N:
         equals_definition(F.batch_norm, x, w, b)
         equals_definition(F.batch_norm, x[:, :, 0, 0], w, b)
+
+
+@given(st.integers(0, 3), sizes, sizes, st.integers(1, 4), st.integers(1, 3))
+def test_the_loops_of_group_norm_and_silu_equal_their_definition(N, groups, per_group, H, W):
+    C = groups * per_group
+    arrays = (a.astype("float32") for a in (draw_array(0, N, C, H, W), draw_array(1, C), draw_array(2, C)))
+    equals_definition(lambda x, w, b: F.group_norm_silu(x, groups, w, b, 0.1), *arrays, rtol=1e-5, atol=3e-5)
 
 
 @given(st.integers(0, 3), sizes, sizes)
@@ -32,10 +40,16 @@ def test_norms_of_rows_equal_their_definition(M, H, W):
     equals_definition(lambda x: F.layer_norm(x, W), x)
 
 
+def group_norm_silu(F):
+    """Of any library; PyTorch has only its two halves."""
+    return getattr(F, "group_norm_silu", lambda *arguments: F.silu(F.group_norm(*arguments)))
+
+
 NORMS = {
     "layer_norm": lambda F, x, w, b: F.layer_norm(x, (4,), w, b),
     "rms_norm": lambda F, x, w, b: F.rms_norm(x, (4,), w),
     "group_norm": lambda F, x, w, b: F.group_norm(x, 2, w, b),
+    "group_norm_silu": lambda F, x, w, b: group_norm_silu(F)(x, 2, w, b),
     "instance_norm": lambda F, x, w, b: F.instance_norm(x, weight=w, bias=b),
     "batch_norm": lambda F, x, w, b: F.batch_norm(x, w, b) if F is tg.functional else F.batch_norm(x, None, None, w, b, True),
 }
@@ -95,7 +109,8 @@ def test_constant_rows_are_finite(name, face):
         y = NORMS[name](F, x, np.ones(4), np.full(4, 0.5))
         y.backward(draw_array(0, 2, 4, 3, 4))
     assert np.isfinite(x.grad.data).all()
-    np.testing.assert_allclose(y.data, 1.0 if name == "rms_norm" else 0.5, atol=1e-6)
+    expected = {"rms_norm": 1, "group_norm_silu": 0.5 / (1 + np.exp(-0.5))}.get(name, 0.5)
+    np.testing.assert_allclose(y.data, expected, atol=1e-6)
 
 
 def test_blocks_change_nothing(monkeypatch):
@@ -149,7 +164,7 @@ def test_batch_norm_gives_mean_0_and_variance_1_and_given_statistics_the_same():
 @given(sizes, sizes, st.integers(1, 5))
 def test_batch_statistics_are_mean_and_variance(N, C, S):
     x = draw_array(0, N, C, S)
-    mean, variance = normalization.batch_statistics(Tensor(x))
+    mean, variance = batch_norm.batch_statistics(Tensor(x))
     np.testing.assert_allclose(mean, x.mean((0, 2)), **CLOSE)
     np.testing.assert_allclose(variance, x.var((0, 2)), **CLOSE)
 
@@ -170,6 +185,7 @@ def test_the_running_statistics_are_those_of_pytorch():
     (lambda x: F.batch_norm(x, np.ones(2)), r"batch_norm: weight has shape \(2,\), expected \(3,\)"),
     (lambda x: F.batch_norm(x[0, 0]), r"batch_norm: got x of shape \(4,\), expected \(N, C, \.\.\)"),
     (lambda x: F.group_norm(x, 2), "group_norm: 3 channels cannot be cut into 2 groups"),
+    (lambda x: F.group_norm_silu(x, 0), "group_norm_silu: 3 channels cannot be cut into 0 groups"),
     (lambda x: nn.InstanceNorm1d(5)(Tensor(x)), "InstanceNorm: got 3 channels"),
 ])
 def test_errors_say_what_was_expected(call, message):

@@ -34,6 +34,7 @@ CALLS = {
     "F.rms_norm(x, 3)": lambda: F.rms_norm(x, 3),
     "F.batch_norm(image)": lambda: F.batch_norm(image),
     "F.group_norm(image, 1)": lambda: F.group_norm(image, 1),
+    "F.group_norm_silu(image, 1)": lambda: F.group_norm_silu(image, 1),
     "F.softmax(x)": lambda: F.softmax(x),
     "F.log_softmax(x)": lambda: F.log_softmax(x),
     "F.scaled_dot_product_attention(x, x, x)": lambda: F.scaled_dot_product_attention(x, x, x),

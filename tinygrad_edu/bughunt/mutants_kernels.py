@@ -1,7 +1,7 @@
 """Floor 3: wrong backwards of ops/linalg.py, ops/window.py and of the kernels."""
 import numpy as np
 
-from ..kernels import convolution as C, cross_entropy as X, normalization as N, softmax as S
+from ..kernels import batch_norm as B, convolution as C, cross_entropy as X, normalization as N, softmax as S
 from ..ops import linalg as L, window as W
 from ..ops.elementwise import sqrt, square
 from ..ops.indexing import tril, triu
@@ -33,7 +33,7 @@ check("conv2d", lambda x, w, b: C.conv2d(x, w, b, stride=2, padding=1),
 check("conv2d in groups", lambda x, w: C.conv2d(x, w, groups=2), normal(2, 4, 3, 3), normal(4, 2, 2, 2))
 check("cross_entropy", lambda x: X.cross_entropy(x, _IDS, reduction="none"), normal(4, 3))
 check("softmax", S.softmax, normal(3, 4))
-check("batch_norm", lambda x, w, b: N.batch_norm(x, w, b), normal(6, 3), positive(3), normal(3))
+check("batch_norm", lambda x, w, b: B.batch_norm(x, w, b), normal(6, 3), positive(3), normal(3))
 check("layer_norm", lambda x: N.layer_norm(x, 5), normal(3, 5))
 
 
@@ -211,12 +211,12 @@ def softmax_takes_a_mean_for_the_sum(self, gy):
     (y,) = self.saved
     return y * (gy - (gy * y).mean(axis=-1, keepdims=True))
 
-@wrong(N.BatchNorm, "batch_norm")
+@wrong(B.BatchNorm, "batch_norm")
 def batch_norm_forgets_the_variance(self, gy):
     """The term through r is missing. A cotangent of ones hides it: h sums to zero."""
     return _gradients(self, gy, (0,), through_r=0)
 
-@wrong(N.BatchNorm, "batch_norm")
+@wrong(B.BatchNorm, "batch_norm")
 def batch_norm_forgets_the_mean(self, gy):
     """The term through mu is missing."""
     return _gradients(self, gy, (0,), through_mu=0)

@@ -6,14 +6,17 @@ from ..kernels import cuda, loops  # noqa: F401  further faces of the kernels: C
 from ..kernels.activations import gelu, silu
 from ..kernels.adaptive_pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_max_pool1d, adaptive_max_pool2d
 from ..kernels.attention import scaled_dot_product_attention
+from ..kernels.batch_norm import batch_norm
 from ..kernels.binary_cross_entropy import binary_cross_entropy_with_logits
 from ..kernels.convolution import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from ..kernels.cross_entropy import cross_entropy, reduce
 from ..kernels.embedding import embedding
+from ..kernels.group_norm import group_norm, instance_norm
+from ..kernels.group_norm_silu import group_norm_silu
 from ..kernels.gru import gru
 from ..kernels.interpolation import interpolate, upsample_nearest2d
 from ..kernels.lstm import lstm
-from ..kernels.normalization import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
+from ..kernels.normalization import layer_norm, rms_norm
 from ..kernels.pooling import avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
 from ..kernels.recurrent import rnn
 from ..kernels.roi_align import roi_align

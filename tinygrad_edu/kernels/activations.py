@@ -37,20 +37,22 @@ class Activation(Kernel):
     """y = f(x), number by number. A subclass writes f and its slope into two arrays: `curve(x, y, slope)`."""
 
     def forward(self, x):
-        flat = x.reshape(-1)
-        y, slope = self.xp.empty_like(flat), self.xp.empty_like(flat)
-
-        def work(part):
-            for i in backend.blocks(flat[part]):
-                self.curve(flat[part][i], y[part][i], slope[part][i])
-
-        in_threads(work, flat, 10)
-        self.save(slope.reshape(x.shape))
-        return y.reshape(x.shape)
+        y, slope = self.xp.empty(x.shape, x.dtype), self.xp.empty(x.shape, x.dtype)
+        self.walk(x.reshape(-1), y.reshape(-1), slope.reshape(-1))
+        self.save(slope)
+        return y
 
     def backward(self, gy):
         (slope,) = self.saved
         return gy * slope
+
+    def walk(self, x, y, slope):
+        """`curve`, block by block."""
+        def work(part):
+            for i in backend.blocks(x[part]):
+                self.curve(x[part][i], y[part][i], slope[part][i])
+
+        in_threads(work, x, 10)
 
 
 class GELU(Activation):

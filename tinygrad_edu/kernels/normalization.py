@@ -13,9 +13,8 @@ In words: the part of g along the constant vector and the part along h are taken
 shifted or scaled. That is why a gradient of all ones gives 0, and why checking with it shows nothing.
 From (5): gw = sum gy h and gb = sum gy, over all that share the scale. RMS norm has mu = 0, and no term through mu.
 
-Layouts. Layer and RMS norm: M rows of D numbers, a scale for each column. Group and batch norm: B groups, each of K rows of
-S numbers, a scale for each row; a row is a channel of one sample. Group norm gathers K channels of a sample, instance norm
-one channel, batch norm the same channel of all K = N samples.
+Layouts. Layer and RMS norm, in this file: M rows of D numbers, a scale for each column. Group, instance and batch norm have a
+scale for each channel instead: see group_norm.py and batch_norm.py.
 
 Speed. Work goes on in blocks that stay in the cache, two threads sharing them. Sums along rows are products with a vector of
 ones, which BLAS does several times as fast as NumPy's sum. Only x, mu and r are saved; h is made again.
@@ -34,8 +33,6 @@ from ..threads import in_threads
 _BLOCK = 1 << 18         # numbers of x in one block; smaller ones cost more in calls than the cache gives back
 
 
-# ---------------------------------------------------------------- a scale for each column
-
 class LayerNorm(Kernel):
     """y = w (x - mean(x)) / sqrt(var(x) + eps) + b over the last axes of x, those that w and b have"""
 
@@ -43,7 +40,7 @@ class LayerNorm(Kernel):
         self.eps = eps
 
     def reference(self, x, w, b):
-        return _standardize(x, tuple(range(-w.ndim, 0)), self.eps) * w + b
+        return standardized(x, tuple(range(-w.ndim, 0)), self.eps) * w + b
 
     def forward(self, x, w, b):
         y, rows = self.xp.empty(x.shape, x.dtype), (-1, max(1, w.size))
@@ -61,7 +58,7 @@ class LayerNorm(Kernel):
         mu, r, mean_of = xp.empty((M, 1), x.dtype), xp.empty((M, 1), x.dtype), xp.full((D, 1), 1 / D, x.dtype)
 
         def work(part):
-            for i in backend.blocks(x[part], D, _BLOCK):
+            for i in in_blocks(x[part]):
                 xi, yi = x[part][i], y[part][i]
                 mu_i = mu[part][i] = xi @ mean_of                                       # (1)
                 xp.subtract(xi, mu_i, out=yi)
@@ -79,7 +76,7 @@ class LayerNorm(Kernel):
 
         def work(part):
             gw, gb = xp.zeros((1, D), x.dtype), xp.zeros((1, D), x.dtype)
-            for i in backend.blocks(x[part], D, _BLOCK):
+            for i in in_blocks(x[part]):
                 r_i, gy_i, g = r[part][i], gy[part][i], gx[part][i]
                 h = x[part][i] - mu[part][i]                                            # (4) again, still without r
                 xp.multiply(gy_i, h, out=g)
@@ -121,7 +118,7 @@ class RMSNorm(Kernel):
         r, mean_of = xp.empty((M, 1), x.dtype), xp.full((D, 1), 1 / D, x.dtype)
 
         def work(part):
-            for i in backend.blocks(x[part], D, _BLOCK):
+            for i in in_blocks(x[part]):
                 xi, yi = x[part][i], y[part][i]
                 xp.multiply(xi, xi, out=yi)
                 r_i = r[part][i] = 1 / xp.sqrt(yi @ mean_of + self.eps)                 # (2) and (3)
@@ -137,7 +134,7 @@ class RMSNorm(Kernel):
 
         def work(part):
             gw = xp.zeros((1, D), x.dtype)
-            for i in backend.blocks(x[part], D, _BLOCK):
+            for i in in_blocks(x[part]):
                 xi, r_i, gy_i, g = x[part][i], r[part][i], gy[part][i], gx[part][i]
                 xp.multiply(gy_i, xi, out=g)
                 gw += r_i.T @ g                                                         # undo (5)
@@ -150,116 +147,15 @@ class RMSNorm(Kernel):
         return sum(in_threads(work, x, 7 * D))
 
 
-# ---------------------------------------------------------------- a scale for each channel
-
-class GroupNorm(Kernel):
-    """y = w (x - mean(x)) / sqrt(var(x) + eps) + b over `groups` equal runs of channels of x (N, C, ..); w and b (C,)"""
-
-    def __init__(self, groups, eps):
-        self.groups, self.eps = groups, eps
-
-    def reference(self, x, w, b):
-        groups = x.reshape(len(x), self.groups, math.prod(x.shape[1:]) // self.groups)
-        shape = (-1,) + (1,) * (x.ndim - 2)
-        return _standardize(groups, 2, self.eps).reshape(x.shape) * w.reshape(shape) + b.reshape(shape)
-
-    def forward(self, x, w, b):
-        y = self.xp.empty(x.shape, x.dtype)
-        self.standardize(self.rows(x), self.each_row(w, x), self.each_row(b, x), self.rows(y))
-        return y
-
-    def backward(self, gy):
-        gx = self.xp.empty(gy.shape, gy.dtype)
-        return gx, *map(self.each_channel, self.undo(self.rows(gy), self.rows(gx)))
-
-    def rows(self, x):
-        """x as B groups of K rows of S numbers, here (N groups, C / groups, ..)."""
-        N, C = x.shape[:2]
-        return x.reshape(N * self.groups, C // self.groups, math.prod(x.shape[2:]))
-
-    def each_row(self, w, x):
-        """The scale of each row, one number a channel: (C,) -> (B, K, 1) or (B, 1, 1)."""
-        return self.xp.tile(w.reshape(self.groups, len(w) // self.groups, 1), (len(x), 1, 1))
-
-    def each_channel(self, g):
-        """The sum of g (B, K, 1) over the rows of each channel: (C,)."""
-        return g.reshape(-1, self.arrays[1].size).sum(axis=0)
-
-    def standardize(self, x, w, b, y):
-        (B, K, S), xp = x.shape, self.xp
-        mu, r = xp.empty((B, 1, 1), x.dtype), xp.empty((B, 1, 1), x.dtype)
-
-        def work(part):
-            for i in backend.blocks(x[part], K * S, _BLOCK):
-                yi = y[part][i]
-                mu[part][i], v = _moments(x[part][i], yi)                               # (1) and (2)
-                r_i = r[part][i] = 1 / xp.sqrt(v + self.eps)                            # (3)
-                yi *= r_i * w[part][i]                                                  # (4) and (5)
-                yi += b[part][i]
-
-        in_threads(work, x, 6 * K * S)
-        self.save(x, w, mu, r)
-
-    def undo(self, gy, gx):
-        x, w, mu, r = self.saved
-        (B, K, S), xp = x.shape, self.xp
-        n = max(1, K * S)
-        gw, gb = xp.empty_like(x[:, :, :1]), xp.empty_like(x[:, :, :1])
-
-        def work(part):
-            for i in backend.blocks(x[part], K * S, _BLOCK):
-                w_i, r_i, gy_i, g = w[part][i], r[part][i], gy[part][i], gx[part][i]
-                h = x[part][i] - mu[part][i]                                            # (4) again, still without r
-                xp.multiply(gy_i, h, out=g)
-                gw_i = gw[part][i] = _row_sums(g) * r_i                                     # undo (5)
-                gb_i = gb[part][i] = _row_sums(gy_i)
-                h *= r_i * r_i * (w_i * gw_i).sum(axis=1, keepdims=True) / n            # through r:  r h mean(w gy h)
-                h += r_i * (w_i * gb_i).sum(axis=1, keepdims=True) / n                  # through mu: r mean(w gy)
-                xp.multiply(gy_i, r_i * w_i, out=g)                                     # undo (4) to (1)
-                g -= h
-
-        in_threads(work, x, 8 * K * S)
-        return gw, gb
+def in_blocks(x):
+    """Slices that cut the first axis of x into runs that stay in the cache."""
+    return backend.blocks(x, math.prod(x.shape[1:]), _BLOCK)
 
 
-class BatchNorm(GroupNorm):
-    """y = w (x - mean(x)) / sqrt(var(x) + eps) + b over the batch, for each channel of x (N, C, ..); w and b (C,)"""
-    loops = cuda = None             # its own, not those of group norm
-
-    def __init__(self, eps):
-        self.eps = eps
-
-    def reference(self, x, w, b):
-        shape = (-1,) + (1,) * (x.ndim - 2)
-        return _standardize(x, (0, *range(2, x.ndim)), self.eps) * w.reshape(shape) + b.reshape(shape)
-
-    def rows(self, x):
-        N, C = x.shape[:2]
-        return x.reshape(N, C, math.prod(x.shape[2:])).swapaxes(0, 1)                   # (C, N, ..)
-
-    def each_row(self, w, x):
-        return w[:, None, None]
-
-    def each_channel(self, g):
-        return g.sum(axis=(1, 2))
-
-
-def _standardize(x, axes, eps):
+def standardized(x, axes, eps):
+    """(1) to (4) as a composition."""
     centred = x - mean(x, axes, keepdims=True)
     return centred / sqrt(mean(square(centred), axes, keepdims=True) + eps)
-
-
-def _moments(x, centred=None):
-    """Mean and variance (B, 1, 1) of each x[i], x (B, K, S); `centred`, if given, becomes x - mean."""
-    n, xp = max(1, math.prod(x.shape[1:])), backend.array_module(x)
-    mu = _row_sums(x).sum(axis=1, keepdims=True) / n
-    centred = xp.subtract(x, mu, out=centred)
-    return mu, _row_sums(centred * centred).sum(axis=1, keepdims=True) / n
-
-
-def _row_sums(x):
-    """x (B, K, S) summed over S: (B, K, 1)"""
-    return x if x.shape[2] == 1 else x @ backend.array_module(x).ones((x.shape[2], 1), x.dtype)
 
 
 # ---------------------------------------------------------------- the functions
@@ -267,7 +163,7 @@ def _row_sums(x):
 def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
     """Normalize each sample over its last axes, whose shape is `normalized_shape`; weight and bias have that shape."""
     shape = _check_last_axes("layer_norm", x, normalized_shape, weight=weight, bias=bias)
-    return LayerNorm.face(x)(eps).apply(x, _filled(weight, x, shape, 1), _filled(bias, x, shape, 0))
+    return LayerNorm.face(x)(eps).apply(x, filled(weight, x, shape, 1), filled(bias, x, shape, 0))
 
 
 def rms_norm(x, normalized_shape, weight=None, eps=None):
@@ -277,48 +173,10 @@ def rms_norm(x, normalized_shape, weight=None, eps=None):
     """
     shape = _check_last_axes("rms_norm", x, normalized_shape, weight=weight)
     eps = float(backend.array_module(array_of(x)).finfo(x.dtype).eps) if eps is None else eps
-    return RMSNorm.face(x)(eps).apply(x, _filled(weight, x, shape, 1))
+    return RMSNorm.face(x)(eps).apply(x, filled(weight, x, shape, 1))
 
 
-def group_norm(x, groups, weight=None, bias=None, eps=1e-5):
-    """Normalize x (N, C, ...) over each of `groups` equal runs of channels; weight and bias (C,)."""
-    C = _check_channels("group_norm", x, weight, bias)
-    if groups < 1 or C % groups:
-        raise ValueError(f"group_norm: {C} channels cannot be cut into {groups} groups")
-    return GroupNorm.face(x)(groups, eps).apply(x, _filled(weight, x, (C,), 1), _filled(bias, x, (C,), 0))
-
-
-def instance_norm(x, weight=None, bias=None, eps=1e-5):
-    """Normalize every channel of every sample of x (N, C, ...) by itself; weight and bias (C,)."""
-    C = _check_channels("instance_norm", x, weight, bias)
-    return GroupNorm.face(x)(C, eps).apply(x, _filled(weight, x, (C,), 1), _filled(bias, x, (C,), 0))
-
-
-def batch_norm(x, weight=None, bias=None, mean=None, variance=None, eps=1e-5):
-    """Normalize every channel of x (N, C, ...) over the batch, or by the given `mean` and `variance` (C,), as constants."""
-    C = _check_channels("batch_norm", x, weight, bias)
-    weight, bias = _filled(weight, x, (C,), 1), _filled(bias, x, (C,), 0)
-    if mean is None:
-        return BatchNorm.face(x)(eps).apply(x, weight, bias)
-    shape = (C,) + (1,) * (x.ndim - 2)
-    scale = weight / sqrt(variance + eps)
-    return (x - mean.reshape(shape)) * scale.reshape(shape) + bias.reshape(shape)
-
-
-def batch_statistics(x):
-    """Mean and variance (C,) of every channel of x (N, C, ...), which batch_norm normalizes by: arrays, constants."""
-    data = BatchNorm(0).rows(array_of(x))
-    xp, K, S = backend.array_module(data), *data.shape[1:]
-
-    def work(part):
-        block_moments = [_moments(data[part][i]) for i in backend.blocks(data[part], K * S, _BLOCK)]
-        return [xp.concatenate(values).reshape(-1) for values in zip(*block_moments)]
-
-    means, variances = zip(*in_threads(work, data, 4 * K * S))
-    return xp.concatenate(means), xp.concatenate(variances)
-
-
-def _filled(value, x, shape, number):
+def filled(value, x, shape, number):
     """`value`, or an array full of `number` where there is none."""
     if value is not None:
         return value
@@ -330,18 +188,12 @@ def _check_last_axes(caller, x, normalized_shape, **affine):
     last = tuple(x.shape[max(0, x.ndim - len(shape)):])
     if last != shape:
         raise ValueError(f"{caller}: normalized_shape is {shape}, the last axes of x have {last}")
-    _check_affine(caller, shape, **affine)
+    check_affine(caller, shape, **affine)
     return shape
 
 
-def _check_channels(caller, x, weight, bias):
-    if x.ndim < 2:
-        raise ValueError(f"{caller}: got x of shape {tuple(x.shape)}, expected (N, C, ..)")
-    _check_affine(caller, (x.shape[1],), weight=weight, bias=bias)
-    return x.shape[1]
-
-
-def _check_affine(caller, shape, **affine):
+def check_affine(caller, shape, **affine):
+    """Weight and bias, where there are any, must have the given shape."""
     for name, value in affine.items():
         if value is not None and tuple(value.shape) != shape:
             raise ValueError(f"{caller}: {name} has shape {tuple(value.shape)}, expected {shape}")

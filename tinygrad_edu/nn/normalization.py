@@ -1,7 +1,7 @@
 """Normalizations as modules: scale, shift and, for some, running statistics. The mathematics is F's."""
 from .. import autograd, functional as F
 from ..creation import ones, zeros
-from ..kernels.normalization import batch_statistics
+from ..kernels.batch_norm import batch_statistics
 from ..ops.elementwise import array_of
 from .module import Module, Parameter
 

@@ -1,7 +1,7 @@
 """The faces of layer, RMS and group norm that launch their CUDA kernels."""
 import math
 
-from .. import normalization
+from .. import group_norm, group_norm_silu, normalization
 from .launch import all_float32, launch, threads_for
 
 _SHARED = 12288         # floats of shared memory that a block can have on every GPU: 48 KiB
@@ -54,7 +54,7 @@ class RMSNorm(normalization.RMSNorm):
         return gx, gws.sum(axis=0).reshape(w.shape)
 
 
-class GroupNorm(normalization.GroupNorm):
+class GroupNorm(group_norm.GroupNorm):
     """A group is read twice, once from the cache, and written once, in either direction."""
 
     def forward(self, x, w, b):
@@ -70,7 +70,7 @@ class GroupNorm(normalization.GroupNorm):
     def backward(self, gy):
         if not all_float32(*self.arrays):
             return super().backward(gy)
-        (x, w, mu, r), gy, xp = self.saved, self.xp.ascontiguousarray(gy), self.xp
+        (x, w, mu, r), gy, xp = self.saved[:4], self.xp.ascontiguousarray(gy), self.xp
         gx, gws, gbs = xp.empty(x.shape, x.dtype), xp.zeros(x.shape[:2], x.dtype), xp.zeros(x.shape[:2], x.dtype)
         sizes, threads = self._sizes(x)
         launch("group_norm", "group_norm_backward", x.size and len(mu), threads, x, w, mu, r, gy, *sizes, gx, gws, gbs)
@@ -82,8 +82,25 @@ class GroupNorm(normalization.GroupNorm):
         return (C, self.groups, L), threads_for(C // self.groups * L)
 
 
+class GroupNormSiLU(group_norm_silu.GroupNormSiLU, GroupNorm):
+    """The kernels of group norm, and SiLU's curve on arrays."""
+
+    def forward(self, x, w, b):
+        u = super().forward(x, w, b)
+        if not all_float32(x, w, b):
+            return u                                # the arrays have gone all the way
+        slope = self.xp.empty_like(u)
+        self.walk(u.reshape(-1), u.reshape(-1), slope.reshape(-1))
+        self.save(*self.saved, slope)
+        return u
+
+    def backward(self, gy):
+        return super().backward(gy * self.saved[4] if all_float32(*self.arrays) else gy)
+
+
 def _fits(shared, *arrays):
     return 0 < shared <= _SHARED and all_float32(*arrays)
 
 
-normalization.LayerNorm.cuda, normalization.RMSNorm.cuda, normalization.GroupNorm.cuda = LayerNorm, RMSNorm, GroupNorm
+normalization.LayerNorm.cuda, normalization.RMSNorm.cuda = LayerNorm, RMSNorm
+group_norm.GroupNorm.cuda, group_norm_silu.GroupNormSiLU.cuda = GroupNorm, GroupNormSiLU

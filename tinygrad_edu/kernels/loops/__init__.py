@@ -6,4 +6,5 @@
 A file holds two functions, forward and backward, which write into arrays that they are given, and the face of the kernel that
 calls them. With numba installed (the extra `fast`) the same functions are compiled, where that beats the arrays; see faces.py.
 """
-from . import activations, attention, convolution, cross_entropy, embedding, group_norm, lstm, normalization, pooling, softmax
+from . import (activations, attention, convolution, cross_entropy, embedding, group_norm, group_norm_silu, lstm,
+               normalization, pooling, softmax)

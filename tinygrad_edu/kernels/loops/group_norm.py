@@ -9,28 +9,34 @@ import numpy as np
 
 from ...faces import compiled
 from ...threads import in_threads
-from .. import normalization
+from .. import batch_norm, group_norm
+
+
+def moments(x, rows):
+    """Mean and variance of the numbers in the given rows of x (R, S)."""
+    n = x.dtype.type(max(1, len(rows) * x.shape[1]))        # in their type, or all that follows would be float64
+    total = x.dtype.type(0)
+    for row in rows:                                        # (1)
+        row_total = x.dtype.type(0)
+        for s in range(x.shape[1]):
+            row_total += x[row, s]
+        total += row_total
+    mu = total / n
+
+    total = x.dtype.type(0)
+    for row in rows:                                        # (2)
+        row_total = x.dtype.type(0)
+        for s in range(x.shape[1]):
+            row_total += (x[row, s] - mu) * (x[row, s] - mu)
+        total += row_total
+    return mu, total / n
 
 
 def forward(x, members, w, b, eps, y, mu, r):
     (B, K), S, C = members.shape, x.shape[1], len(w)
-    n = max(1, K * S)
     for i in range(B):
-        total = x.dtype.type(0)
-        for row in members[i]:                              # (1)
-            row_total = x.dtype.type(0)
-            for s in range(S):
-                row_total += x[row, s]
-            total += row_total
-        mu[i] = total / n
-
-        total = x.dtype.type(0)
-        for row in members[i]:                              # (2)
-            row_total = x.dtype.type(0)
-            for s in range(S):
-                row_total += (x[row, s] - mu[i]) * (x[row, s] - mu[i])
-            total += row_total
-        r[i] = 1 / math.sqrt(total / n + eps)               # (3)
+        mu[i], v = moments(x, members[i])                   # (1) and (2)
+        r[i] = 1 / math.sqrt(v + eps)                       # (3)
 
         for row in members[i]:                              # (4) and (5)
             scale, shift = r[i] * w[row % C], b[row % C]
@@ -58,7 +64,7 @@ def backward(x, members, w, mu, r, gy, gx, gws, gbs):
                 gx[row, s] = r[i] * (g - through_mu / n - h * through_r / n)
 
 
-class GroupNorm(normalization.GroupNorm):
+class GroupNorm(group_norm.GroupNorm):
     """The face that runs these loops."""
     worth_compiling = True
 
@@ -89,12 +95,12 @@ class GroupNorm(normalization.GroupNorm):
         return gws, gbs
 
 
-class BatchNorm(GroupNorm, normalization.BatchNorm):
+class BatchNorm(GroupNorm, batch_norm.BatchNorm):
     """The face that runs these loops. Compiled, 3.7 times as fast as the arrays on 32 x 64 x 16 x 16."""
 
     def members(self, R, C):
         return np.ascontiguousarray(np.arange(R).reshape(R // C, C).T)
 
 
-normalization.GroupNorm.loops = GroupNorm
-normalization.BatchNorm.loops = BatchNorm
+group_norm.GroupNorm.loops = GroupNorm
+batch_norm.BatchNorm.loops = BatchNorm

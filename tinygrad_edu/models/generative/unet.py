@@ -30,6 +30,11 @@ def time_mlp(features, width):
     return Sequential(Linear(features, width), SiLU(), Linear(width, width), SiLU())
 
 
+def normalized(norm, x):
+    """silu(norm(x)), by the kernel that does both."""
+    return F.group_norm_silu(x, norm.num_groups, norm.weight, norm.bias, norm.eps)
+
+
 class ResidualBlock(Module):
     """x + conv(silu(norm(conv(silu(norm(x))) + time))): (N, C, H, W) -> (N, O, H, W); He et al. 2015, arXiv:1512.03385."""
 
@@ -41,9 +46,9 @@ class ResidualBlock(Module):
         self.shortcut = Conv2d(channels, out_channels, 1) if channels != out_channels else None
 
     def forward(self, x, time):
-        h = self.conv1(F.silu(self.norm1(x)))                               # (N, O, H, W)
+        h = self.conv1(normalized(self.norm1, x))                           # (N, O, H, W)
         h = h + self.time(time).reshape(len(x), -1, 1, 1)
-        h = self.conv2(F.silu(self.norm2(h)))
+        h = self.conv2(normalized(self.norm2, h))
         return h + (x if self.shortcut is None else self.shortcut(x))
 
 
@@ -76,7 +81,7 @@ class UNet(Module):
         for block in self.up:
             h, kept = F.upsample_nearest2d(h, 2), across.pop()              # twice the size
             h = block(concatenate([h, kept], axis=1) if self.skips else h, time)
-        return self.leave(F.silu(self.norm(h)))
+        return self.leave(normalized(self.norm, h))
 
 
 class PointDenoiser(Module):
