@@ -15,3 +15,4 @@ from .pooling import (AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, A
 from .recurrent import GRU, LSTM, RNN
 from .shape import (Flatten, Identity, PixelShuffle, PixelUnshuffle, ReflectionPad1d, ReflectionPad2d, ReplicationPad1d,
                     ReplicationPad2d, Unflatten, Upsample, ZeroPad1d, ZeroPad2d)
+from .summary import summary
