@@ -39,7 +39,7 @@ def huber_loss(input, target, reduction="mean", delta=1.0):
 
 
 def smooth_l1_loss(input, target, reduction="mean", beta=1.0):
-    """huber_loss over beta: |d| - beta / 2, rounded off where |d| < beta. beta = 0 is l1_loss. Girshick 2015, arXiv:1504.08083."""
+    """huber_loss over beta: |d| - beta / 2, round where |d| < beta; beta = 0 is l1_loss. Girshick 2015, arXiv:1504.08083."""
     same_shape("smooth_l1_loss", input=input, target=target)
     if not beta >= 0:
         raise ValueError(f"smooth_l1_loss: got beta = {beta}, expected 0 or more")

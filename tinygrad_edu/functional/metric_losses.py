@@ -108,4 +108,5 @@ def nt_xent_loss(x1, x2, temperature=0.5, reduction="mean"):
 def _pairs(caller, input1, input2, target):
     same_shape(caller, input1=input1, input2=input2)
     if len(input1.shape) != 2 or tuple(target.shape) != tuple(input1.shape[:1]):
-        raise ValueError(f"{caller}: got inputs {tuple(input1.shape)} and target {tuple(target.shape)}, expected (N, D) and (N,)")
+        raise ValueError(f"{caller}: got inputs {tuple(input1.shape)} and target {tuple(target.shape)}, "
+                         "expected (N, D) and (N,)")
