@@ -199,7 +199,7 @@ test_points, test_rare = clouds(40_400)
 
 def find(gamma, alpha):
     """Train a small network with this loss: (share of the rare that it finds, share of its finds that are rare)."""
-    model, steps = MLP(2, 16, 1), lesson.pick(400, 30)
+    model, steps = MLP(2, 16, 1), lesson.pick(400, 10)
     optimizer = optim.Adam(model.parameters(), lr=1e-2)
     for _ in lesson.progress(range(steps), f"gamma {gamma}, alpha {alpha}"):
         chosen = rng.integers(0, len(points), 512)
@@ -246,7 +246,7 @@ test_pictures, test_masks = discs(256)
 def segment(loss_of):
     """Train a small convolutional network: its masks of the test pictures, bools, and their IoU with the truth."""
     model, steps = nn.Sequential(nn.Conv2d(1, 8, 5, padding=2), nn.ReLU(), nn.Conv2d(8, 8, 5, padding=2), nn.ReLU(),
-                                 nn.Conv2d(8, 1, 1)), lesson.pick(200, 4)
+                                 nn.Conv2d(8, 1, 1)), lesson.pick(200, 2)
     optimizer = optim.Adam(model.parameters(), lr=1e-2)
     for _ in lesson.progress(range(steps), "segmentation"):
         chosen = rng.integers(0, len(pictures), 32)
@@ -292,7 +292,7 @@ lesson.claim("contrastive: gradcheck away from the kink", report.error, "<=", 1e
 # %%
 def embed(dimensions):
     """An embedding (N, 64) -> (N, dimensions) of digits, trained on triplets."""
-    model, steps, lr = MLP(64, 128, dimensions), lesson.pick(400, 20), 2e-3
+    model, steps, lr = MLP(64, 128, dimensions), lesson.pick(400, 10), 2e-3
     optimizer = optim.Adam(model.parameters(), lr=lr)
     members = [np.flatnonzero(labels == k) for k in range(10)]
     for step in lesson.progress(range(steps), f"triplets in {dimensions} dimensions"):
@@ -358,7 +358,7 @@ at_first = F.info_nce_loss(fresh_x(Tensor(x)), fresh_y(Tensor(y)), temperature=1
 lesson.claim("InfoNCE at the start over ln N", at_first / math.log(N), "in", (0.95, 1.05), row="B09", kind="O", oracle=1.0)
 
 truths = np.array([0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0])
-estimates = np.array([[nats(best_scores(*related(truth))) for _ in range(lesson.pick(60, 10))] for truth in truths])
+estimates = np.array([[nats(best_scores(*related(truth))) for _ in range(lesson.pick(60, 5))] for truth in truths])
 excess = (estimates.mean(axis=1) - truths) / (estimates.std(axis=1) / math.sqrt(estimates.shape[1]))
 lesson.claim("InfoNCE, best scores: most above the truth, in SE", excess.max(), "<=", 3.0, row="B09", kind="O")
 lesson.claim("InfoNCE, best scores: largest of all, over ln N", estimates.max() / math.log(N), "<=", 1.0, row="B09", kind="E")
@@ -405,8 +405,9 @@ if lesson.draws:
     axes[0, 2].legend(frameon=False, fontsize=9)
 
     show = np.arange(5)
-    show_grid({"picture": np.clip(test_pictures[show], -0.5, 1.5), "truth": test_masks[show], "BCE": by_bce[show].astype(float),
-               "Dice": by_dice[show].astype(float)}, limits=(-0.5, 1.5), title="Two per cent of the picture", axes=axes[1, 0])
+    rows = {"picture": test_pictures[show], "truth": 2 * test_masks[show] - 0.5, "BCE": 2.0 * by_bce[show] - 0.5,
+            "Dice": 2.0 * by_dice[show] - 0.5}
+    show_grid(rows, limits=(-0.5, 1.5), title="Two per cent of the picture", axes=axes[1, 0])
     scatter2d(spaces[2][1], test_labels, title=f"PCA, 1-NN {spaces[2][0]:.2f}", axes=axes[1, 1])
     scatter2d(spaces[2][3], test_labels, title=f"triplets, 1-NN {spaces[2][2]:.2f}", axes=axes[1, 2])
     lesson.save(figure)
