@@ -178,9 +178,10 @@ lesson.claim("the textbook formula there: finite losses of 3", np.isfinite(naive
 # point is probably a "no": most of the "yes" are missed. The focal loss multiplies by (1 - p)^gamma, p the probability of
 # the right answer, so that what is known already hardly counts; and by alpha for "yes", 1 - alpha for "no".
 #
-# Which of the two helps? We train all four combinations. Note what comes out: *gamma alone* moves the border little, for
-# where cross-entropy's best answer is 1/2, so is the focal loss's. It is alpha that trades false alarms for finds. gamma
-# keeps the thousands of easy points from drowning the rest: with both, the same alpha finds more.
+# Which of the two helps? We train all four combinations, and the answer is sobering. Trained to the end, gamma alone changes
+# next to nothing: where cross-entropy's best answer is 1/2, so is the focal loss's, and the border stays where it was. It is
+# alpha that moves it, and what it buys in recall it pays in precision. gamma's own gift is in the way there: the
+# thousands of easy points hardly pull, so the hard ones are heard sooner. (Look after 50 steps instead of 400.)
 
 # %%
 scores = Tensor(rng.standard_normal((100, 10)))
@@ -214,19 +215,20 @@ def find(gamma, alpha):
 
 print("  gamma  alpha   recall  precision")
 results = {}
-for gamma, alpha in ((0, 0.5), (2, 0.5), (0, 0.75), (2, 0.75)):                     # alpha 0.5 weighs both alike
+for gamma, alpha in ((0, 0.5), (2, 0.5), (0, 0.9), (2, 0.9)):                       # alpha 0.5 weighs both alike
     results[gamma, alpha] = find(gamma, alpha)
     print(f"  {gamma:<6} {alpha:<6} {results[gamma, alpha][0]:7.2f} {results[gamma, alpha][1]:9.2f}")
 recall = {key: 100 * value[0] for key, value in results.items()}
-lesson.claim("1:100: points of recall that focal adds to CE", recall[2, 0.75] - recall[0, 0.5], ">=", 10, row="B05", kind="C",
+lesson.claim("1:100: points of recall that focal adds to CE", recall[2, 0.9] - recall[0, 0.5], ">=", 10, row="B05", kind="C",
              baseline=recall[0, 0.5])
 
 # %% [markdown]
 # ## Two per cent of the picture: Dice
 #
 # Small bright discs in noise; the question is which pixels are disc. 98 % are not, so "nothing anywhere" is a good answer to
-# binary cross-entropy: 0.1 nats a pixel, and hard to leave. The Dice loss, 1 - 2 sum(p t) / (sum p^2 + sum t^2), does not count
-# the pixels that both call empty; "nothing anywhere" is the *worst* answer to it.
+# binary cross-entropy: 0.1 nats a pixel, and slow to leave. Even later it claims a pixel only if disc is likelier than not,
+# and where there is much noise, hardly a pixel is. The Dice loss, 1 - 2 sum(p t) / (sum p^2 + sum t^2), does not count the
+# pixels that both call empty; "nothing anywhere" is the *worst* answer to it, and a doubtful pixel is worth a try.
 
 # %%
 mask = Tensor(np.array([[1.0, 1, 0, 0]]))
@@ -238,7 +240,7 @@ def discs(n, size=24):
     rows, columns = np.mgrid[:size, :size]
     centre, radius = rng.uniform(3, size - 3, (2, n, 1, 1)), rng.uniform(1.2, 2.6, (n, 1, 1))
     inside = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 < radius ** 2
-    return (inside + 0.6 * rng.standard_normal(inside.shape))[:, None].astype("float32"), inside[:, None].astype("float32")
+    return (inside + 0.8 * rng.standard_normal(inside.shape))[:, None].astype("float32"), inside[:, None].astype("float32")
 
 pictures, masks = discs(256)
 test_pictures, test_masks = discs(256)
