@@ -181,7 +181,7 @@ lesson.claim("the textbook formula there: finite losses of 3", np.isfinite(naive
 # Which of the two helps? We train all four combinations, and the answer is sobering. Trained to the end, gamma alone changes
 # next to nothing: where cross-entropy's best answer is 1/2, so is the focal loss's, and the border stays where it was. It is
 # alpha that moves it, and what it buys in recall it pays in precision. gamma's own gift is in the way there: the
-# thousands of easy points hardly pull, so the hard ones are heard sooner. (Look after 50 steps instead of 400.)
+# thousands of easy points hardly pull, so the hard ones are heard sooner. (Look after 60 steps instead of 400.)
 
 # %%
 scores = Tensor(rng.standard_normal((100, 10)))
