@@ -1,4 +1,4 @@
-"""The table of operations, continued: the losses, each against NumPy written another way. op_table.py ends by importing this."""
+"""The table of operations, continued: the losses, each against NumPy written another way. op_table.py ends with this."""
 import itertools
 import math
 
@@ -114,7 +114,8 @@ row("hinge_loss", lambda x, target, reduction: np_reduce(np.maximum(0, 1 - targe
     shaped_case(lambda s: case(of(s, away_from=(-1, 1)), target=signs(s), reduction=reductions)))
 row("soft_margin_loss", lambda x, target: np.mean(np.log(1 + np.exp(-target * x))),
     shaped_case(lambda s: case(of(s), target=signs(s))))
-row("multi_margin_loss", np_multi_margin, multi_margins(), lambda x, targets, **options: F.multi_margin_loss(x, targets, **options))
+row("multi_margin_loss", np_multi_margin, multi_margins(),
+    lambda x, targets, **options: F.multi_margin_loss(x, targets, **options))
 row("wasserstein_critic_loss", lambda real, fake: np.mean(fake) - np.mean(real), case(of((3,)), of((2, 2))))
 row("wasserstein_generator_loss", lambda fake: -np.mean(fake), case(of((2, 3))))
 
@@ -161,7 +162,8 @@ row("pairwise_distance", np_distance, also(untied(equal=True).filter(lambda c: c
                                            keepdims=st.booleans()))
 row("cosine_similarity", np_cosine, shapes(0, 1, empty=False).flatmap(
     lambda s: case(of((2,) + s + (3,), positive), of((2,) + s + (3,)), axis=st.sampled_from([0, -1]))))
-row("margin_ranking_loss", lambda a, b, target, margin, reduction: np_reduce(np.maximum(0, target * (b - a) + margin), reduction),
+row("margin_ranking_loss",
+    lambda a, b, target, margin, reduction: np_reduce(np.maximum(0, target * (b - a) + margin), reduction),
     shaped_case(lambda s: case(whole(s), whole(s), target=signs(s), margin=0.5, reduction=reductions)))
 row("hinge_embedding_loss", lambda x, target: np.mean(np.where(target == 1, x, np.maximum(0, 1 - x))),
     shaped_case(lambda s: case(of(s, away_from=(1,)), target=signs(s))))

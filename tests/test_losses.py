@@ -99,7 +99,8 @@ FORMULAS = {
     "hinge_loss": [((X,), (SIGNS,), {}, lambda torch, x, t: each((1 - x * t).clamp(min=0)))],
     "contrastive_loss": [((X, Y), (SIDES,), dict(margin=2.0), torch_contrastive)],
     "info_nce_loss": [((X, Y), (), dict(temperature=0.5), torch_info_nce),
-                      ((X, Y), (), dict(temperature=0.5, symmetric=True), lambda torch, a, b: torch_info_nce(torch, a, b, True))],
+                      ((X, Y), (), dict(temperature=0.5, symmetric=True),
+                       lambda torch, a, b: torch_info_nce(torch, a, b, True))],
     "nt_xent_loss": [((X, Y), (), dict(temperature=0.5), torch_nt_xent)],
     "wasserstein_critic_loss": [((X, Y), (), None, lambda torch, real, fake: (fake.mean() - real.mean(),))],
     "wasserstein_generator_loss": [((X,), (), None, lambda torch, fake: (-fake.mean(),))],
@@ -195,7 +196,8 @@ COLUMN, ROW = np.zeros((4, 1)), np.zeros(4)
                                   "binary_cross_entropy", "binary_cross_entropy_with_logits", "sigmoid_focal_loss",
                                   "dice_loss", "hinge_loss", "soft_margin_loss", "hinge_embedding_loss"])
 def test_a_column_against_a_row_is_refused_with_the_reason(name):
-    with pytest.raises(ValueError, match=rf"{name}: input has shape \(4, 1\), target \(4,\); they must be equal, for broadcasting"):
+    reason = rf"{name}: input has shape \(4, 1\), target \(4,\); they must be equal, for broadcasting"
+    with pytest.raises(ValueError, match=reason):
         getattr(F, name)(COLUMN, ROW)
 
 @pytest.mark.parametrize("call, message", [
@@ -239,8 +241,9 @@ def test_everything_is_finite_at_logits_of_ten_thousand(dtype):
     yes, ids = np.array([[1, 1, 0], [0, 0, 1], [1, 0, 0]], dtype), np.array([1, 0, 1])
     losses = {
         "cross_entropy": lambda x: F.cross_entropy(x, ids), "nll": lambda x: F.nll_loss(F.log_softmax(x), ids),
-        "bce": lambda x: F.binary_cross_entropy_with_logits(x, yes), "bce of sigmoid": lambda x: F.binary_cross_entropy(F.sigmoid(x), yes),
-        "focal": lambda x: F.focal_loss(x, ids, 0.5), "sigmoid focal": lambda x: F.sigmoid_focal_loss(x, yes, gamma=0.5, reduction="mean"),
+        "bce": lambda x: F.binary_cross_entropy_with_logits(x, yes),
+        "bce of sigmoid": lambda x: F.binary_cross_entropy(F.sigmoid(x), yes), "focal": lambda x: F.focal_loss(x, ids, 0.5),
+        "sigmoid focal": lambda x: F.sigmoid_focal_loss(x, yes, gamma=0.5, reduction="mean"),
         "dice": lambda x: F.dice_loss(F.sigmoid(x), yes), "soft margin": lambda x: F.soft_margin_loss(x, 2 * yes - 1),
         "hinge": lambda x: F.hinge_loss(x, 2 * yes - 1), "multi margin": lambda x: F.multi_margin_loss(x, ids, p=2),
         "huber": lambda x: F.huber_loss(x, yes), "kl": lambda x: F.kl_div(F.log_softmax(x), yes),
@@ -348,7 +351,8 @@ def test_weights_are_buffers_and_losses_print_their_reduction():
 
 def report():
     """One line for each loss: equal to PyTorch, or to its formula, or what differs."""
-    rows, good = [(n, "PyTorch", check_against_pytorch) for n in CASES] + [(n, "formula", check_against_formula) for n in FORMULAS], 0
+    rows, good = [(name, "PyTorch", check_against_pytorch) for name in CASES], 0
+    rows += [(name, "formula", check_against_formula) for name in FORMULAS]
     for name, oracle, check in rows:
         try:
             check(name)

@@ -158,3 +158,25 @@ def test_psnr_by_hand():
     assert metrics.psnr(Tensor(image), image) == math.inf
     with pytest.raises(ValueError, match="got .* expected"):
         metrics.psnr(image, image[:2])
+
+
+# ---------------------------------------------------------------- distributions: distance in one dimension, modes
+
+def test_wasserstein_1d_by_hand():
+    a = points(0, 500, 1)[:, 0]
+    assert metrics.wasserstein_1d(a, a[::-1]) == 0
+    assert metrics.wasserstein_1d(a, a + 3) == pytest.approx(3)                # a shift moves everything by the same
+    assert metrics.wasserstein_1d([0, 1, 2], Tensor([5, 3, 4])) == pytest.approx(3)
+    with pytest.raises(ValueError, match=r"got shapes \(2,\) and \(3,\)"):
+        metrics.wasserstein_1d([0, 1], [0, 1, 2])
+
+
+def test_modes_covered_by_hand():
+    centres = np.array([[0.0, 0], [10, 0], [0, 10]])
+    samples = np.concatenate([centres[[0] * 50], centres[[1] * 49] + [0, 0.9], [[10, 1.1]], centres[2:], [[5, 5.0]] * 9])
+    modes, good = metrics.modes_covered(samples, centres, radius=1.0)
+    assert modes == 2 and good == pytest.approx(100 / 110)                     # one sample is not enough for the third
+    assert metrics.modes_covered(samples, centres, radius=1.0, least=0.0)[0] == 3
+    assert metrics.modes_covered(samples + 100, centres, radius=1.0) == (0, 0.0)
+    with pytest.raises(ValueError, match="got 0 samples, 3 centres"):
+        metrics.modes_covered(samples[:0], centres, radius=1.0)

@@ -104,6 +104,31 @@ def nearest_distance(samples, references):
     return result
 
 
+def wasserstein_1d(a, b):
+    """W1 between two sets of numbers (N,), equally many: the mean distance after sorting both; exact for these sets."""
+    a, b = _array(a).astype(np.float64), _array(b).astype(np.float64)
+    if a.ndim != 1 or a.shape != b.shape or not a.size:
+        raise ValueError(f"wasserstein_1d: got shapes {a.shape} and {b.shape}, expected equal shapes (N,), not empty")
+    return float(abs(np.sort(a) - np.sort(b)).mean())
+
+
+def modes_covered(samples, centres, radius, least=0.2):
+    """(modes found, share of good samples): a sample (N, D) is good if its nearest centre (K, D) is within `radius`.
+
+    A mode counts as found if it has at least `least` times its even share N / K of the good samples: one lucky draw is
+    not enough.
+    """
+    samples, centres = _items(samples), _items(centres)
+    if not len(samples) or not len(centres) or not radius > 0:
+        raise ValueError(f"modes_covered: got {len(samples)} samples, {len(centres)} centres and radius {radius}, "
+                         "expected at least one of each and a positive radius")
+    found = np.zeros(len(centres))
+    for _, distance in _distances(samples, centres):                           # (B, K)
+        good = distance.min(axis=1) <= radius ** 2
+        found += np.bincount(distance.argmin(axis=1)[good], minlength=len(centres))
+    return int((found >= max(1, least * len(samples) / len(centres))).sum()), float(found.sum() / len(samples))
+
+
 def psnr(image, reference, peak=1.0):
     """Peak signal-to-noise ratio 10 log10(peak^2 / MSE) in decibels; infinite for equal images."""
     image, reference = _array(image).astype(np.float64), _array(reference).astype(np.float64)

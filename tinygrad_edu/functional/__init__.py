@@ -28,10 +28,11 @@ from .activations import (elu, glu, hardsigmoid, hardswish, hardtanh, leaky_relu
 from .ctc import ctc_loss
 from .layers import (alpha_dropout, bilinear, dropout, dropout1d, dropout2d, linear, normalize, pad, pixel_shuffle,
                      pixel_unshuffle)
-from .losses import (binary_cross_entropy, dice_loss, focal_loss, gaussian_nll_loss, hinge_loss, huber_loss, kl_div, l1_loss,
-                     mse_loss, multi_margin_loss, nll_loss, poisson_nll_loss, sigmoid_focal_loss, smooth_l1_loss,
-                     soft_margin_loss, wasserstein_critic_loss, wasserstein_generator_loss)
-from .metric_losses import (contrastive_loss, cosine_embedding_loss, cosine_similarity, hinge_embedding_loss, info_nce_loss,
-                            margin_ranking_loss, nt_xent_loss, pairwise_distance, triplet_margin_loss)
+from .losses import (binary_cross_entropy, dice_loss, focal_loss, gaussian_nll_loss, huber_loss, kl_div, l1_loss, mse_loss,
+                     nll_loss, poisson_nll_loss, sigmoid_focal_loss, smooth_l1_loss)
+from .margin_losses import (hinge_embedding_loss, hinge_loss, margin_ranking_loss, multi_margin_loss, soft_margin_loss,
+                            wasserstein_critic_loss, wasserstein_generator_loss)
+from .metric_losses import (contrastive_loss, cosine_embedding_loss, cosine_similarity, info_nce_loss, nt_xent_loss,
+                            pairwise_distance, triplet_margin_loss)
 
 __all__ = [name for name, thing in vars().items() if callable(thing)]

@@ -1,15 +1,15 @@
 """Losses: (N, ..) predictions and targets -> a number, or one for each with reduction="none". Shapes must be equal.
 
-PyTorch's names, defaults and meanings, in order: distances between numbers, likelihoods, classes, masks, margins, critics.
-Cross-entropy and binary cross-entropy with logits are kernels.
+PyTorch's names, defaults and meanings, in order: distances between numbers, likelihoods, classes, masks.
+Cross-entropy and binary cross-entropy with logits are kernels; margin_losses.py and metric_losses.py have the others.
 """
 import math
 
 from .. import backend
 from ..kernels.binary_cross_entropy import binary_cross_entropy_with_logits
 from ..kernels.cross_entropy import cross_entropy, reduce
-from ..ops import (absolute, cast, exp, expand_dims, expm1, log, logaddexp, maximum, power, relu, sigmoid, square, squeeze,
-                   take_along_axis, where)
+from ..ops import (absolute, cast, exp, expand_dims, expm1, log, maximum, power, sigmoid, square, squeeze, take_along_axis,
+                   where)
 from ..ops.elementwise import array_of, constant
 
 _TINY = 1e-30           # instead of 0 under a power
@@ -39,7 +39,7 @@ def huber_loss(input, target, reduction="mean", delta=1.0):
 
 
 def smooth_l1_loss(input, target, reduction="mean", beta=1.0):
-    """huber_loss over beta: |d| - beta / 2, rounded off where |d| < beta. beta = 0 is l1_loss. Girshick 2015, arXiv:1504.08083."""
+    """huber_loss over beta: |d| - beta / 2, round where |d| < beta; beta = 0 is l1_loss. Girshick 2015, arXiv:1504.08083."""
     same_shape("smooth_l1_loss", input=input, target=target)
     if not beta >= 0:
         raise ValueError(f"smooth_l1_loss: got beta = {beta}, expected 0 or more")
@@ -110,12 +110,12 @@ def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
     weight (K,) makes some classes count more: the mean is then a weighted one. Samples whose target is `ignore_index` do
     not count at all.
     """
-    ids = _classes("nll_loss", input, target, ignore_index)
+    ids = classes_of("nll_loss", input, target, ignore_index)
     counts = ids != ignore_index
     ids = ids * counts
     shares = counts.astype(input.dtype)
     if weight is not None:
-        shares *= _class_weights("nll_loss", input, weight)[ids]
+        shares *= class_weights("nll_loss", input, weight)[ids]
     picked = squeeze(take_along_axis(input, expand_dims(ids, 1), axis=1), 1)
     losses = where(counts, picked, 0.0) * -shares
     if reduction != "mean":
@@ -142,10 +142,10 @@ def focal_loss(input, target, gamma=2.0, weight=None, reduction="mean"):
 
     input (N, K, ..), target (N, ..) integers; weight (K,) multiplies the losses. Lin et al. 2017, arXiv:1708.02002.
     """
-    ids = _classes("focal_loss", input, target)
+    ids = classes_of("focal_loss", input, target)
     losses = cross_entropy(input, ids, reduction="none")
     losses = power(maximum(-expm1(-losses), _TINY), gamma) * losses
-    return reduce(losses if weight is None else losses * _class_weights("focal_loss", input, weight)[ids], reduction)
+    return reduce(losses if weight is None else losses * class_weights("focal_loss", input, weight)[ids], reduction)
 
 
 def sigmoid_focal_loss(input, target, alpha=0.25, gamma=2.0, reduction="none"):
@@ -173,48 +173,6 @@ def dice_loss(input, target, eps=1e-8, reduction="mean"):
     return reduce(1 - (2 * (p * t).sum(axis=1) + eps) / ((p * p).sum(axis=1) + (t * t).sum(axis=1) + eps), reduction)
 
 
-# ---------------------------------------------------------------- margins: right is not enough, be right by a distance
-
-def hinge_loss(input, target, reduction="mean"):
-    """max(0, 1 - target input), target 1 or -1: the loss of support vector machines. Cortes & Vapnik 1995."""
-    same_shape("hinge_loss", input=input, target=target)
-    target = floats_like(input, target)
-    return reduce(relu(1 - target * input), reduction)
-
-
-def soft_margin_loss(input, target, reduction="mean"):
-    """ln(1 + e^(-target input)), target 1 or -1: binary cross-entropy for the other way to say no."""
-    same_shape("soft_margin_loss", input=input, target=target)
-    target = floats_like(input, target)
-    return reduce(logaddexp(-target * input, 0.0), reduction)
-
-
-def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, reduction="mean"):
-    """sum over the wrong classes k of max(0, margin - input[target] + input[k])^p / K: input (N, K), target (N,) integers.
-
-    weight (K,): the right class's multiplies the loss. Crammer & Singer 2001.
-    """
-    ids, K = _classes("multi_margin_loss", input, target), input.shape[1]
-    excess = relu(margin - take_along_axis(input, ids[:, None], axis=1) + input)            # (N, K)
-    wrong = backend.array_module(ids).arange(K) != ids[:, None]
-    losses = where(wrong, power(excess, p), 0.0).sum(axis=1) / K
-    if weight is not None:
-        losses = losses * _class_weights("multi_margin_loss", input, weight)[ids]
-    return reduce(losses, reduction)
-
-
-# ---------------------------------------------------------------- critics
-
-def wasserstein_critic_loss(real, fake):
-    """mean critic(fake) - mean critic(real): less is better; for the best 1-Lipschitz critic, -W1. arXiv:1701.07875."""
-    return fake.mean() - real.mean()
-
-
-def wasserstein_generator_loss(fake):
-    """-mean critic(fake)"""
-    return -fake.mean()
-
-
 # ---------------------------------------------------------------- shared
 
 def same_shape(caller, **operands):
@@ -236,7 +194,7 @@ def _in_domain(caller, name, x, low, high):
         raise ValueError(f"{caller}: got {name} in [{data.min():.4g}, {data.max():.4g}], expected [{low}, {high}]")
 
 
-def _classes(caller, input, target, ignore_index=None):
+def classes_of(caller, input, target, ignore_index=None):
     """The array in `target`: integer classes of input's shape without axis 1. Their range is not looked at on a device."""
     ids, shape = array_of(target), tuple(input.shape)
     if ids.dtype.kind not in "iu":
@@ -249,7 +207,8 @@ def _classes(caller, input, target, ignore_index=None):
     return ids
 
 
-def _class_weights(caller, input, weight):
+def class_weights(caller, input, weight):
+    """The array in `weight` (K,), in input's dtype."""
     weight = array_of(weight)
     if tuple(weight.shape) != tuple(input.shape[1:2]):
         raise ValueError(f"{caller}: weight has shape {tuple(weight.shape)}, expected {tuple(input.shape[1:2])}")

@@ -8,7 +8,7 @@ from .. import backend
 from ..kernels.cross_entropy import cross_entropy, reduce
 from ..ops import absolute, concatenate, max, maximum, minimum, power, relu, sqrt, square, sum, where
 from ..ops.elementwise import array_of
-from .losses import floats_like, same_shape
+from .losses import same_shape
 
 
 # ---------------------------------------------------------------- distance and similarity
@@ -32,18 +32,6 @@ def _unit(x, axis=-1, eps=1e-8):
 
 
 # ---------------------------------------------------------------- pairs and triplets with a margin
-
-def margin_ranking_loss(input1, input2, target, margin=0.0, reduction="mean"):
-    """max(0, margin - target (input1 - input2)): target 1 if input1 should be larger, -1 if input2."""
-    same_shape("margin_ranking_loss", input1=input1, input2=input2, target=target)
-    return reduce(relu(margin - floats_like(input1, target) * (input1 - input2)), reduction)
-
-
-def hinge_embedding_loss(input, target, margin=1.0, reduction="mean"):
-    """input, a distance, where target is 1; max(0, margin - input) where it is -1."""
-    same_shape("hinge_embedding_loss", input=input, target=target)
-    return reduce(where(array_of(target) > 0, input, relu(margin - input)), reduction)
-
 
 def cosine_embedding_loss(input1, input2, target, margin=0.0, reduction="mean"):
     """1 - cos(input1, input2) where target is 1, max(0, cos - margin) where it is -1. Inputs (N, D), target (N,)."""
@@ -108,4 +96,5 @@ def nt_xent_loss(x1, x2, temperature=0.5, reduction="mean"):
 def _pairs(caller, input1, input2, target):
     same_shape(caller, input1=input1, input2=input2)
     if len(input1.shape) != 2 or tuple(target.shape) != tuple(input1.shape[:1]):
-        raise ValueError(f"{caller}: got inputs {tuple(input1.shape)} and target {tuple(target.shape)}, expected (N, D) and (N,)")
+        raise ValueError(f"{caller}: got inputs {tuple(input1.shape)} and target {tuple(target.shape)}, "
+                         "expected (N, D) and (N,)")
