@@ -5,7 +5,7 @@ series and languages that know how well they can be predicted; real data sets fr
 file checked by its sha256; batches(), which shuffles arrays into Tensors, and DataLoader, which makes them ahead of time;
 transforms of pictures.
 """
-from . import pictures, transforms
+from . import pictures, scenes, series, shapes, text, transforms, worlds
 from .batching import batches
 from .dataset import ConcatDataset, Subset, TensorDataset, default_collate, random_split
 from .digits import binarize, levels, load_digits
@@ -19,6 +19,6 @@ from .load.table import load_apple, parse_csv, parse_prices
 from .load.text import (load_french, load_names, load_polarity, load_recipes, load_reviews, load_shakespeare, parse_lines,
                         parse_pairs, read_text)
 from .loader import DataLoader
-from .points import separable, xor
+from .points import separable, sparse_linear, xor
 from .store import DataError, DataFile, MissingDataError, cache_folder, check_bytes, read_checked
 from .toy2d import Checkerboard, Circles, Curves, EightGaussians, Grid25, Mixture, SwissRoll, TwoMoons, TwoSpirals
