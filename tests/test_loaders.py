@@ -2,7 +2,6 @@
 import gzip
 import hashlib
 import io
-import os
 import tarfile
 import zipfile
 from dataclasses import replace
@@ -12,24 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from bad_files import needs, refused
 from tinygrad_edu import data
 from tinygrad_edu.data import DataError, MissingDataError
 from tinygrad_edu.data.load import cifar10, packed, text
-
-REAL = os.environ.get("TINYGRAD_EDU_DATA")
-
-
-def needs(folder):
-    return pytest.mark.skipif(not REAL or not (Path(REAL) / folder).is_dir(), reason=f"TINYGRAD_EDU_DATA has no {folder}")
-
-
-def refused(function, *arguments, words):
-    """`function` raises a DataError of one line that says got, expected and `words`; returns the line."""
-    with pytest.raises(DataError) as error:
-        function(*arguments)
-    line = str(error.value)
-    assert "\n" not in line and "got" in line and "expected" in line and words in line, line
-    return line
 
 
 @pytest.fixture

@@ -42,6 +42,28 @@ def test_class_entropy_refuses(labels):
         metrics.class_entropy(labels, 10)
 
 
+def test_calibration_error_by_hand():
+    p = np.array([[0.8, 0.2], [0.8, 0.2], [0.3, 0.7], [0.0, 1.0]])
+    assert metrics.calibration_error(p, [0, 1, 1, 1], bins=10) == pytest.approx((abs(0.2 - 0.8) + 0.3 + 0) / 4)
+    assert metrics.calibration_error(Tensor(p), np.array([0, 0, 1, 1]), bins=1) == pytest.approx(1 - 3.3 / 4)
+    assert metrics.calibration_error(np.eye(3), [0, 1, 2]) == 0 and metrics.calibration_error(np.eye(3), [1, 2, 0]) == 1
+
+
+def test_calibration_error_of_the_truth_is_small():
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(4), 40_000)
+    labels = (p.cumsum(axis=1) < rng.random((40_000, 1))).sum(axis=1)
+    sharpened = p ** 3 / (p ** 3).sum(axis=1, keepdims=True)
+    assert metrics.calibration_error(p, labels) < 0.015 < 0.15 < metrics.calibration_error(sharpened, labels)
+
+
+@pytest.mark.parametrize("p, labels, bins", [(np.ones((2, 2)), [0, 1], 5), (np.eye(2), [0], 5), (np.eye(2), [0, 1], 0),
+                                             (np.ones(2) / 2, [0, 1], 5), (np.ones((0, 2)), [], 5)])
+def test_calibration_error_refuses(p, labels, bins):
+    with pytest.raises(ValueError, match="got .* expected"):
+        metrics.calibration_error(p, labels, bins)
+
+
 # ---------------------------------------------------------------- neighbours
 
 def test_knn_by_hand():

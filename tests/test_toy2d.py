@@ -161,3 +161,13 @@ def test_separable_refuses_an_impossible_margin(margin):
     with pytest.raises(ValueError, match="margin") as error:
         data.separable(5, margin)
     message(error)
+
+
+def test_sparse_linear_is_what_it_says():
+    x, y, w = data.sparse_linear(500, 40, 7, noise=0.0)
+    assert x.shape == (500, 40) and np.count_nonzero(w) == 7 and np.allclose(x @ w, y)
+    assert 1 <= abs(w[w != 0]).min() and abs(w).max() <= 2
+    x, y, w = data.sparse_linear(20_000, 3, 0, noise=0.5)
+    assert not w.any() and abs(y.std() - 0.5) < 4 * 0.5 / (2 * 20_000) ** 0.5
+    with pytest.raises(ValueError, match="got 4 nonzero of 3"):
+        data.sparse_linear(5, 3, 4)

@@ -24,6 +24,22 @@ def accuracy(logits, labels):
     return float((logits.argmax(axis=1) == labels).mean())
 
 
+def calibration_error(probabilities, labels, bins=15):
+    """How far confidence is from accuracy: 0 if of all answers given with 80 % confidence 80 % are right, and so on.
+
+    `probabilities` (N, K), rows with sum 1, `labels` (N,). The answers are sorted by their confidence, the largest
+    probability, into `bins` intervals of equal length; the error is sum_b share_b |accuracy_b - confidence_b|. Never below
+    |accuracy - mean confidence|, and above 0 by chance alone where bins hold few. Guo et al. 2017, arXiv:1706.04599 (ECE).
+    """
+    p, labels = _array(probabilities).astype(np.float64), _array(labels)
+    if p.ndim != 2 or labels.shape != p.shape[:1] or not len(labels) or bins < 1 or not np.allclose(p.sum(axis=1), 1, atol=1e-4):
+        raise ValueError(f"calibration_error: got probabilities {p.shape}, labels {labels.shape} and {bins} bins, "
+                         "expected (N, K) with sums of 1, (N,), not empty, and at least one bin")
+    confidence, right = p.max(axis=1), p.argmax(axis=1) == labels
+    bin = np.minimum((confidence * bins).astype(int), bins - 1)
+    return float(abs(np.bincount(bin, right - confidence, minlength=bins)).sum() / len(labels))
+
+
 def class_entropy(labels, classes):
     """Entropy in nats of the histogram of `labels`, integers in 0..classes-1: log(classes) if all are equally frequent.
 

@@ -33,7 +33,8 @@ def crop(images, top, left, size):
     height, width = images.shape[-2:]
     for name, first, side in (("top", top, height), ("left", left, width)):
         if not ((0 <= first) & (first <= side - size)).all():
-            raise ValueError(f"crop: got {name} {first.min()}..{first.max()}, expected 0..{side - size}: {size} of {side} pixels")
+            raise ValueError(f"crop: got {name} {first.min()}..{first.max()} for {size} of {side} pixels, "
+                             f"expected 0..{side - size}")
     rows, columns = (np.broadcast_to(first, images.shape[:-3])[..., None] + np.arange(size) for first in (top, left))
     images = np.take_along_axis(images, rows[..., None, :, None], axis=-2)                  # (.., C, size, W)
     return np.take_along_axis(images, columns[..., None, None, :], axis=-1)                 # (.., C, size, size)

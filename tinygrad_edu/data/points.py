@@ -1,4 +1,4 @@
-"""Two classification problems for the perceptron: one that it must solve and one that it cannot."""
+"""Small problems whose answer is known: two for the perceptron, which can solve only one, and one for linear regression."""
 import numpy as np
 
 from .. import backend
@@ -25,3 +25,18 @@ def separable(n, margin=0.1):
         drawn = backend.generator().uniform(-1, 1, (max(n, 64), 2)).astype(np.float32)
         points = np.concatenate([points, drawn[abs(drawn @ w) >= margin]])[:n]
     return points, np.where(points @ w > 0, 1, -1), w
+
+
+def sparse_linear(n, features, nonzero, noise=0.1):
+    """Linear regression in which only some features count: y = x w + noise e with x and e standard normal.
+
+    Returns x float64 (n, features), y float64 (n,) and w float64 (features,), of which `nonzero` entries at random places
+    are 1..2 or -2..-1 and the others 0.
+    """
+    if not 0 <= nonzero <= features:
+        raise ValueError(f"sparse_linear: got {nonzero} nonzero of {features} features, expected no more than there are")
+    rng = backend.generator()
+    w = np.zeros(features)
+    w[rng.permutation(features)[:nonzero]] = rng.uniform(1, 2, nonzero) * rng.choice([-1, 1], nonzero)
+    x = rng.standard_normal((n, features))
+    return x, x @ w + noise * rng.standard_normal(n), w
