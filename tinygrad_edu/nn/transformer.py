@@ -13,7 +13,8 @@ import copy
 from .. import functional as F
 from .attention import MultiheadAttention
 from .dropout import Dropout
-from .linear import Linear, uniform
+from .init import xavier_uniform_
+from .linear import Linear
 from .module import Module
 from .normalization import LayerNorm
 
@@ -128,7 +129,7 @@ class Transformer(Module):
                                           LayerNorm(d_model, layer_norm_eps))
         for p in self.parameters():
             if p.ndim == 2:
-                p.data[...] = uniform((6 / sum(p.shape)) ** 0.5, *p.shape).data
+                xavier_uniform_(p)
 
     def forward(self, src, tgt, src_mask=None, tgt_mask=None, memory_mask=None, src_key_padding_mask=None,
                 tgt_key_padding_mask=None, memory_key_padding_mask=None, src_is_causal=False, tgt_is_causal=False,

@@ -9,8 +9,8 @@ tokens of the original (ids come in, ids go out) and its fine-tuning.
 """
 from ... import backend, functional as F
 from ...autograd import no_grad
-from ...creation import arange, randn
-from ...nn import Dropout, Embedding, LayerNorm, Linear, Module
+from ...creation import arange
+from ...nn import Dropout, Embedding, LayerNorm, Linear, Module, init
 from ...ops import argmax, concatenate, split, topk, where
 from ...tensor import Tensor, as_tensor
 
@@ -83,9 +83,9 @@ class GPT(Module):
     def _start(self):
         for name, p in self.named_parameters():
             if p.ndim == 2:
-                p.data[...] = randn(*p.shape).data * (0.02 / (2 * len(self.blocks)) ** 0.5 if "leave" in name else 0.02)
+                init.normal_(p, std=0.02 / (2 * len(self.blocks)) ** 0.5 if "leave" in name else 0.02)
             elif "norm" not in name:
-                p.data[...] = 0
+                init.zeros_(p)
 
     def forward(self, ids, memories=None):
         """memories: a Memory for each block; then ids (N, T) are the tokens that follow those remembered."""

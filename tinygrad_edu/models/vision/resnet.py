@@ -7,8 +7,7 @@ This is the network of section 4.2: one convolution, three stages of n blocks, e
 the mean over the picture, one linear layer; 6 n + 2 layers. Left out: bottleneck blocks and the wide stem for ImageNet.
 """
 from ... import functional as F
-from ...creation import randn
-from ...nn import BatchNorm2d, Conv2d, Linear, Module, Sequential
+from ...nn import BatchNorm2d, Conv2d, Linear, Module, Sequential, init
 from ...ops import pad
 
 
@@ -58,12 +57,9 @@ class ResNet(Module):
             first = BasicBlock(before, after, 1 if stage == 1 else 2, option)
             setattr(self, f"layer{stage}", [first] + [BasicBlock(after, after) for _ in range(blocks - 1)])
         self.linear = Linear(widths[-1], classes)
-        self._start()
-
-    def _start(self):
         for p in self.parameters():
             if p.ndim == 4:
-                p.data[...] = randn(*p.shape).data * (2 / p[0].size) ** 0.5
+                init.kaiming_normal_(p, nonlinearity="relu")
 
     def forward(self, x):
         h = F.relu(self.bn1(self.conv1(x)))                                 # (N, widths[0], H, W)
