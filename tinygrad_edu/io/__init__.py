@@ -1,5 +1,7 @@
-"""Floor 5: what outlives a process: checkpoints, weights, models as lists of operations, ONNX files, fewer bits."""
+"""Floor 5: what outlives a process: checkpoints, weights, logs, models as lists of operations, ONNX files, fewer bits."""
 from .checkpoints import CheckpointError, latest_checkpoint, load_checkpoint, load_weights, save_checkpoint, save_weights
+from .events import read_events
 from .graph import Graph, fold_constants, remove_dead_code
+from .logs import SummaryWriter, read_curves
 from .onnx_export import export_onnx, to_onnx
 from .tracing import TraceError, trace

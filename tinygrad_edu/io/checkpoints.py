@@ -87,7 +87,7 @@ def load_checkpoint(path, *, rng=True, **parts):
     except Exception as error:
         for kept, part in parts.items():
             part.load_state_dict(before[kept])
-        raise CheckpointError(f"{path}: {name}: {error.args[0] if error.args else error!r}") from error
+        raise CheckpointError(f"{path}: {name}: {error.args[0] if error.args else type(error).__name__}") from error
     return tree["values"]
 
 
