@@ -389,3 +389,19 @@ def test_lamb_leaves_a_parameter_of_zeros_to_adam():
     r.grad = Tensor(np.zeros(3))
     optim.LAMB([r], weight_decay=0.0).step()
     np.testing.assert_array_equal(r.data, np.ones(3))
+
+
+@pytest.mark.parametrize("rise, length", [(lambda lr: abs(math.log10(lr)), 61), (lambda lr: 1.0 if lr < 1 else math.nan, 50),
+                                          (lambda lr: 1.0 if lr < 1 else 1e9, 50)])
+def test_lr_range_test_raises_the_rate_by_one_factor_and_stops_when_the_loss_explodes(rise, length):
+    p = nn.Parameter([1.0])
+    optimizer, seen = optim.SGD([p], lr=0.5), []
+
+    def train_step():
+        seen.append(optimizer.param_groups[0]["lr"])
+        return Tensor(rise(seen[-1]))
+
+    lrs, losses = optim.lr_range_test(optimizer, train_step, start=1e-5, end=10.0, steps=61)
+    assert len(lrs) == len(losses) == length and lrs == seen[:length]
+    np.testing.assert_allclose(lrs, np.geomspace(1e-5, 10, 61)[:length], rtol=1e-12)
+    assert losses[0] == pytest.approx(rise(1e-5)) and optimizer.param_groups[0]["lr"] == 0.5

@@ -119,7 +119,7 @@ class PolynomialLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def lr(self, t, base):
-        return base * (1 - min(t / self.total_iters, 1)) ** self.power
+        return base * (1 - t / self.total_iters) ** self.power if t < self.total_iters else 0.0
 
 
 class CosineAnnealingLR(LRScheduler):
@@ -166,7 +166,7 @@ class LinearLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def lr(self, t, base):
-        return base * _linear(self.start_factor, self.end_factor, min(t / self.total_iters, 1))
+        return base * (_linear(self.start_factor, self.end_factor, t / self.total_iters) if t < self.total_iters else self.end_factor)
 
 
 class NoamLR(LRScheduler):

@@ -33,6 +33,29 @@ def clip_grad_value_(parameters, clip_value):
         backend.array_module(g).clip(g, -clip_value, clip_value, out=g)
 
 
+def lr_range_test(optimizer, train_step, start=1e-5, end=10.0, steps=100, smoothing=0.9):
+    """Let the lr grow from `start` to `end` by the same factor at every step, and watch the loss: (lrs, losses), two lists.
+
+    train_step() does one step of training and returns its loss. losses: an average that forgets by the factor `smoothing` a step.
+    Stops early once the loss is not finite or 4 times the least. The weights have moved, so use a copy; the lr is put back.
+    A good lr lies well below the least loss, where it falls fastest. Smith 2015, arXiv:1506.01186.
+    """
+    before, lrs, losses, average = [group["lr"] for group in optimizer.param_groups], [], [], 0.0
+    for step in range(steps):
+        lr = start * (end / start) ** (step / max(1, steps - 1))
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        average = smoothing * average + (1 - smoothing) * float(train_step())
+        loss = average / (1 - smoothing ** (step + 1))
+        if not math.isfinite(loss) or (losses and loss > 4 * min(losses)):
+            break
+        lrs.append(lr)
+        losses.append(loss)
+    for group, lr in zip(optimizer.param_groups, before):
+        group["lr"] = lr
+    return lrs, losses
+
+
 def _gradients(parameters, caller):
     gradients = [p.grad.data for p in parameters if p.grad is not None and p.size]
     if not gradients:
