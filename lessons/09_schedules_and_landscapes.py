@@ -9,13 +9,13 @@ that go up again on purpose, and what can be had from the minima visited on the 
 the steps. Then we look at the ground itself: a slice through the loss of a deep network, with shortcuts and without. Last, when
 there is no theory left and one must search: why the nodes of a grid are the worst places to look.
 
-Papers: Smith 2015, arXiv:1506.01186; Loshchilov & Hutter 2016, 1608.03983 (published, at full scale: 3.14 % error on CIFAR-10 with
-an ensemble of snapshots); Smith & Topin 2017, 1708.07120; Li et al. 2018, 1712.09913; Bergstra & Bengio 2012.
+Papers: Smith 2015, arXiv:1506.01186; Loshchilov & Hutter 2016, 1608.03983 (published, at full scale: 3.14 % error on
+CIFAR-10 with an ensemble of snapshots); Smith & Topin 2017, 1708.07120; Li et al. 2018, 1712.09913; Bergstra & Bengio 2012.
 """
 # %%
 import numpy as np
 
-from tinygrad_edu import Tensor, backend, functional as F, grad, nn, no_grad, optim
+from tinygrad_edu import Tensor, backend, functional as F, grad, nn, no_grad, optim, randn
 from tinygrad_edu.data import batches, load_digits
 from tinygrad_edu.lesson import Lesson
 from tinygrad_edu.metrics import accuracy
@@ -29,10 +29,10 @@ rng = np.random.default_rng(lesson.seed)
 # %% [markdown]
 # ## A schedule is a function of time
 #
-# That is all a scheduler is: `lr(t)`, a function of the number of steps. `scheduler.step()` counts, and puts the answer into the
-# optimizer. The four that you will meet most often: falls at fixed times; half a cosine, slow at both ends; a warm-up, because
-# the first gradients of a fresh network cannot be trusted; and the Transformer's ("Noam"), which rises along a line and falls
-# like 1 / sqrt(t). Each against its formula (and in the library's tests against PyTorch):
+# That is all a scheduler is: `lr(t)`, a function of the number of steps. `scheduler.step()` counts, and puts the answer into
+# the optimizer. The four that you will meet most often: falls at fixed times; half a cosine, slow at both ends; a warm-up,
+# because the first gradients of a fresh network cannot be trusted; and the Transformer's ("Noam"), which rises along a line
+# and falls like 1 / sqrt(t). Each against its formula (and in the library's tests against PyTorch):
 
 # %%
 def rates(make, steps, lr=0.1, **options):
@@ -52,10 +52,11 @@ SCHEDULES = {
     "Noam": (lambda o: lr_scheduler.NoamLR(o, 64, 8), 0.1 / 8 * np.minimum((t + 1) ** -0.5, (t + 1) / 8 ** 1.5)),
 }
 for name, (make, formula) in SCHEDULES.items():
-    lesson.claim(f"{name}: 20 values, less the formula", np.abs(rates(make, 20) - formula).max(), "<=", 1e-12, row="C07", kind="E")
+    lesson.claim(f"{name}: 20 values, less the formula", np.abs(rates(make, 20) - formula).max(), "<=", 1e-12, row="C07",
+                 kind="E")
 cosine = rates(SCHEDULES["cosine"][0], 21)
-lesson.claim("cosine: its mean (trapezoids), less (first + last) / 2", abs((cosine[1:] + cosine[:-1]).mean() / 2 - 0.055), "<=", 1e-12,
-             row="C07", kind="E")
+lesson.claim("cosine: its mean (trapezoids), less (first + last) / 2", abs((cosine[1:] + cosine[:-1]).mean() / 2 - 0.055),
+             "<=", 1e-12, row="C07", kind="E")
 
 # %% [markdown]
 # ## Up and down again, and how to find the range
@@ -71,24 +72,25 @@ lesson.claim("triangles: steps from peak to peak", max(np.diff(peaks)), "==", 2 
 lesson.claim("triangles: first peak", peaks[0], "==", up, row="C08", kind="S")
 lesson.claim("triangles: height of the peaks, less max_lr", np.abs(wave[peaks] - 0.07).max(), "<=", 1e-15, row="C08", kind="S")
 
-# But up to where? Smith's range test: start far too low, multiply the rate in every step, and watch. First nothing happens, then
-# the loss falls, then it explodes. A good rate is well below the least loss. It costs a hundred steps. Compare with the search
-# that it replaces: seven rates, seven trainings, to the end. (Some of them are the ablation of everything that follows: constant
-# rates.)
+# But up to where? Smith's range test: start far too low, multiply the rate in every step, and watch. First nothing happens,
+# then the loss falls, then it explodes. A good rate is well below the least loss. It costs a hundred steps. Compare with the
+# search that it replaces: seven rates, seven trainings, to the end.
 
 # %%
 images, labels = load_digits("train")
 test_images, test_labels = load_digits("test")
 images, test_images = images.reshape(-1, 64), Tensor(test_images.reshape(-1, 64))
-BATCH, PER_EPOCH = 32, len(images) // 32                    # 44 steps an epoch
+PER_EPOCH = len(images) // 32                               # 44 steps an epoch
 
 def new_model():
     backend.manual_seed(lesson.seed)                        # all runs start from the same weights
     return MLP(64, 128, 128, 10)
 
-def endless():
+def endless(batch_size=32, noise=0.0):
+    """Batches for ever; `noise`: deviation of what is added to the pixels, new every time."""
     while True:
-        yield from batches(images, labels, batch_size=BATCH, drop_last=True)
+        for x, y in batches(images, labels, batch_size=batch_size, drop_last=True):
+            yield x + noise * randn(*x.shape), y
 
 def step_of(model, optimizer, stream):
     """One step of training; returns the loss."""
@@ -107,48 +109,47 @@ def test_accuracy(model):
     with no_grad():
         return accuracy(model(test_images), test_labels)
 
-def train(steps, lr, schedule=None, look=()):
-    """(model, losses, {step: accuracy on the test set}) of SGD with momentum; `schedule`: optimizer -> scheduler."""
+def train(steps, lr, stream, schedule=None, every=None):
+    """The losses of SGD with momentum, and {step: accuracy on the test set}. `schedule`: optimizer -> scheduler."""
     model, losses, looks = new_model(), [], {}
-    optimizer, stream = optim.SGD(model.parameters(), lr=lr, momentum=0.9), endless()
+    optimizer = optim.SGD(model.parameters(), lr=lr, momentum=0.9)
     scheduler = schedule(optimizer) if schedule else None
-    for step in lesson.progress(range(1, steps + 1), "training"):
+    for step in lesson.progress(range(1, steps + 1), f"lr {lr}"):
         losses.append(step_of(model, optimizer, stream))
         if scheduler:
             scheduler.step()
-        if step in look:
+        if every and step % every == 0:
             looks[step] = test_accuracy(model)
-    return model, losses, looks
+    return losses, looks
 
-GRID, LONG = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0), lesson.pick(12 * PER_EPOCH, 8)
-LOOK = range(PER_EPOCH // 4, LONG + 1, PER_EPOCH // 4)      # four times an epoch
+GRID = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 with backend.ignore_float_errors():
-    constant = {lr: train(LONG, lr, look=LOOK) for lr in GRID}
-
+    final = {lr: np.mean(train(lesson.pick(12 * PER_EPOCH, 4), lr, endless())[0][-PER_EPOCH:]) for lr in GRID}
     model = new_model()
     optimizer, stream = optim.SGD(model.parameters(), lr=1e-4, momentum=0.9), endless()
     lrs, losses = optim.lr_range_test(optimizer, lambda: step_of(model, optimizer, stream), 1e-4, 10, lesson.pick(150, 8))
 picked = lrs[int(np.argmin(losses))] / 4                    # well below the turning point: a fourth of it
 
-final = {lr: np.mean(losses[-PER_EPOCH:]) for lr, (_, losses, _) in constant.items()}
 best = min(final, key=lambda lr: final[lr] if np.isfinite(final[lr]) else np.inf)
 print("  training loss in the last epoch, lr by lr: " + ", ".join(f"{lr}: {loss:.4f}" for lr, loss in final.items()))
-lesson.claim("range test: its lr / the best of seven", max(picked / best, best / picked), "<=", 3, row="C08", kind="C", oracle=1)
+lesson.claim("range test: its lr / the best of seven", max(picked / best, best / picked), "<=", 3, row="C08", kind="C",
+             oracle=1)
 
 # %% [markdown]
 # ## Warm restarts
 #
-# A cosine to 0 ends in some minimum. SGDR jumps up to the full rate again: the network leaves, and comes down somewhere else; each
-# round may be T_mult times as long as the one before. What was found at the end of the rounds is not lost: copies of the weights,
-# made at the low points, are an ensemble that cost one training ("snapshots", Huang et al. 2017, arXiv:1704.00109).
+# A cosine to 0 ends in some minimum. SGDR jumps up to the full rate again: the network leaves, and comes down somewhere else;
+# each round may be T_mult times as long as the one before. What was found at the end of the rounds is not lost: copies of the
+# weights, made at the low points, are an ensemble that cost one training ("snapshots", Huang et al. 2017, arXiv:1704.00109).
 
 # %%
 saw = rates(lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 10, 2), 160)
 restarts = [t for t in range(1, len(saw)) if saw[t] > saw[t - 1]]
-lesson.claim("SGDR: restarts, distance to 10, 30, 70, 150", np.abs(np.subtract(restarts, [10, 30, 70, 150])).max(), "==", 0, row="C09", kind="E")
+lesson.claim("SGDR: restarts, distance to 10, 30, 70, 150", np.abs(np.subtract(restarts, [10, 30, 70, 150])).max(), "==", 0,
+             row="C09", kind="E")
 
 rounds, length = lesson.pick(6, 2), lesson.pick(3 * PER_EPOCH, 4)
-model, stream, snapshots, alone, sgdr_lrs = new_model(), endless(), [], [], []
+model, stream, snapshots, alone = new_model(), endless(), [], []
 optimizer = optim.SGD(model.parameters(), lr=0.2, momentum=0.9)
 scheduler = lr_scheduler.CosineAnnealingWarmRestarts(optimizer, length)
 for step in lesson.progress(range(1, rounds * length + 1), "snapshots"):
@@ -163,50 +164,64 @@ def nats(p):
     return -np.log(p[np.arange(len(p)), test_labels]).mean()
 
 together = np.mean(snapshots, axis=0)
-accuracy_together, single = (together.argmax(axis=1) == test_labels).mean(), np.mean(alone)
+accuracy_together = (together.argmax(axis=1) == test_labels).mean()
 print("  snapshots: " + ", ".join(f"{a:.3f}" for a in alone) + f"; together {accuracy_together:.3f}")
-lesson.claim("snapshots: accuracy together less one alone (mean)", accuracy_together - single, ">=", 0, row="C09", kind="C")
-lesson.claim("snapshots: nats together less one alone (mean)", nats(together) - np.mean([nats(p) for p in snapshots]), "<", 0, row="C09", kind="C")
+lesson.claim("snapshots: accuracy of all together less the last one's", accuracy_together - alone[-1], ">=", 0, row="C09",
+             kind="C", baseline=alone[-1])
+lesson.claim("snapshots: nats of all together, over the last one's", nats(together) / nats(snapshots[-1]), "<", 1, row="C09",
+             kind="C", baseline=1)
 
 # %% [markdown]
 # ## One cycle
 #
-# And what if there is only one round? Up to a rate that no constant training would survive, while the momentum goes down, and down
-# to almost nothing at the end: the noise of the long steps does the exploring, the short ones at the end collect. The length must
-# be chosen beforehand. So the comparison is by steps until a target on the test set: for constant rates the first time that it
-# is reached, at the best of the seven rates; for one cycle the shortest of some lengths whose *end* reaches it, with the best of
-# the same rates for its peak.
+# And what if there is only one round? Up to a rate that no constant training would survive, while the momentum goes down, and
+# down to almost nothing at the end: the noise of the long steps does the exploring, the short ones at the end collect. It
+# pays where there is much noise, so let us have batches of 8, and new noise on the pixels every time. A constant rate must
+# now choose: the fast ones never settle, the ones that settle are slow.
+#
+# The ablation is the constant rate: how many steps until the test accuracy, averaged over the last 100 steps, is at the
+# target, for the best rate of four? One cycle must be told its length, so we try some, with the same four rates for its peak,
+# and ask for the shortest that ends at the target. If no constant rate gets there, we count the steps that it was given.
 
 # %%
-TARGET = 0.97
-def first_time(looks):
-    return min((step for step, a in looks.items() if a >= TARGET), default=np.inf)
+TARGET, MOST, RATES = 0.955, lesson.pick(1200, 20), (0.003, 0.01, 0.03, 0.1)
 
-constant_steps = {lr: first_time(looks) for lr, (_, _, looks) in constant.items()}
-LENGTHS = lesson.pick((22, 44, 66, 88, 132, 176, 264), (4,))
+def smooth(looks):
+    """{step: mean accuracy of the last five looks}, 20 steps apart."""
+    steps, values = list(looks), np.array(list(looks.values()))
+    return {steps[i]: values[i - 4 : i + 1].mean() for i in range(4, len(steps))}
+
 def one_cycle(steps, lr):
-    return train(steps, lr, lambda o: lr_scheduler.OneCycleLR(o, lr, total_steps=steps), look=(steps,))
+    return train(steps, lr, endless(8, 0.3), lambda o: lr_scheduler.OneCycleLR(o, lr, total_steps=steps), every=20)[1]
 
 with backend.ignore_float_errors():
-    cycle_steps = next((steps for steps in LENGTHS if max(one_cycle(steps, lr)[2][steps] for lr in GRID[3:]) >= TARGET), np.inf)
-print(f"  steps to {TARGET:.0%}: constant rates " + ", ".join(f"{lr}: {steps}" for lr, steps in constant_steps.items()) +
-      f"; one cycle {cycle_steps}")
-lesson.claim("one cycle: steps to 97 %, less half of constant's", cycle_steps - min(constant_steps.values()) / 2, "<=", 0, row="C10", kind="C")
+    constant = {lr: smooth(train(MOST, lr, endless(8, 0.3), every=20)[1]) for lr in RATES}
+    cycles = {}
+    for steps in lesson.pick((300, 400, 500, 600, 700), (20,)):
+        cycles = max((one_cycle(steps, lr) for lr in RATES), key=lambda looks: looks[steps])
+        if cycles[steps] >= TARGET:
+            break
+constant_steps = {lr: min((step for step, a in looks.items() if a >= TARGET), default=MOST) for lr, looks in constant.items()}
+each = ", ".join(f"constant {lr}: {n}" for lr, n in constant_steps.items())
+print(f"  steps to {TARGET:.1%}: {each}; one cycle: {steps}")
+lesson.claim("one cycle: steps to 95.5 %, over the best constant rate's", steps / min(constant_steps.values()), "<=", 0.5,
+             row="C10", kind="C", baseline=1)
 
 # %% [markdown]
 # ## The ground itself
 #
-# A network of 25 layers, in pairs, once plain, once with a shortcut around each pair (lesson 15 is about these). Both are trained
-# alike. How sharp is the place where they end? The Hessian H is too large to write down, but lesson 04 gave us H v for the price of
-# two gradients: multiply a vector again and again, and it turns to the direction of the largest curvature.
+# A network of 25 layers, in pairs, once plain, once with a shortcut around each pair (lesson 15 is about these). Both are
+# trained alike. How sharp is the place where they end? The Hessian H is too large to write down, but lesson 04 gave us H v
+# for the price of two gradients: multiply a vector again and again, and it turns to the direction of the largest curvature.
 #
-# And a picture: the loss in a plane through the end point, spanned by two random directions. How far is one unit? A ReLU network
-# does not change when one layer is doubled and the next halved, but a walk by fixed amounts would look twice as steep in the one.
-# So each neuron's part of a direction gets the length of that neuron's weights: "filter normalisation" (Li et al. 2018).
+# And a picture: the loss in a plane through the end point, spanned by two random directions. How far is one unit? A ReLU
+# network does not change when one layer is doubled and the next halved, but a walk by fixed amounts would look twice as steep
+# in the one. So each neuron's part of a direction gets the length of that neuron's weights: "filter normalisation" (Li et al.
+# 2018).
 
 # %%
 class Deep(nn.Module):
-    """Linear, then `depth` pairs of layers, then Linear. He initialization; with shortcuts a pair starts 1 / sqrt(depth) as large."""
+    """Linear, `depth` pairs of layers, Linear. He initialization; with shortcuts a pair starts 1 / sqrt(depth) as large."""
 
     def __init__(self, depth, width, shortcuts):
         self.first, self.last, self.shortcuts = nn.Linear(64, width), nn.Linear(width, 10), shortcuts
@@ -215,7 +230,8 @@ class Deep(nn.Module):
             if isinstance(layer, nn.Linear):
                 out, fan_in = layer.weight.shape
                 size = (2 / fan_in) ** 0.5 * (depth ** -0.5 if shortcuts and layer in [pair[1] for pair in self.pairs] else 1)
-                layer.weight.data[...] = Tensor(size * backend.generator().standard_normal((out, fan_in)), dtype=np.float32).data
+                layer.weight.data[...] = Tensor(size * backend.generator().standard_normal((out, fan_in)),
+                                                dtype=np.float32).data
                 layer.bias.data[...] = 0
 
     def forward(self, x):
@@ -292,18 +308,20 @@ lesson.claim("slice: its middle is the loss, less the loss", same, "<=", 1e-6, r
 # %% [markdown]
 # ## When one must search
 #
-# Four knobs, sixteen trainings: the learning rate, decay, momentum and label smoothing of a logistic regression. A grid tries two
-# values of each. But as nearly always only one knob matters, and the grid has tried two values of it, eight times each. Sixteen
-# random points try sixteen. To be fair, the grid's place is drawn at random, too, ten times.
+# Four knobs, sixteen trainings: the learning rate, decay, momentum and label smoothing of a logistic regression. A grid tries
+# two values of each. But as nearly always only one knob matters, and the grid has tried two values of it, eight times each.
+# Sixteen random points try sixteen. To be fair, the grid's place is drawn at random, too, ten times.
 
 # %%
-few, few_labels, held_out, held_labels = Tensor(images[:200]), Tensor(labels[:200]), Tensor(images[200:600]), Tensor(labels[200:600])
+few, few_labels = Tensor(images[:200]), Tensor(labels[:200])
+held_out, held_labels = Tensor(images[200:600]), Tensor(labels[200:600])
 
 def score(knobs):
     """Held-out loss after 20 steps; the knobs in [0, 1]."""
     model = nn.Linear(64, 10)
     model.weight.data[...], model.bias.data[...] = 0, 0
-    optimizer = optim.SGD(model.parameters(), lr=10 ** (6 * knobs[0] - 4), weight_decay=10 ** (2 * knobs[1] - 7), momentum=0.1 * knobs[2])
+    optimizer = optim.SGD(model.parameters(), lr=10 ** (6 * knobs[0] - 4), weight_decay=10 ** (2 * knobs[1] - 7),
+                          momentum=0.1 * knobs[2])
     for _ in range(20):
         loss = F.cross_entropy(model(few), few_labels, label_smoothing=0.02 * knobs[3])
         optimizer.zero_grad()
@@ -318,7 +336,8 @@ for _ in lesson.progress(range(lesson.pick(10, 1)), "search"):
     grid_points, random_points = (corners + rng.random(4)) % 1, rng.random((16, 4))
     searches.append([min(map(score, points)) for points in (grid_points, random_points)])
 by_grid, by_chance = np.median(searches, axis=0)
-lesson.claim("search: best loss of 16, random / grid, medians of 10", by_chance / by_grid, "<", 1, row="C12", kind="C", baseline=1)
+lesson.claim("search: best loss of 16, random / grid, medians of 10", by_chance / by_grid, "<", 1, row="C12", kind="C",
+             baseline=1)
 
 # %%
 if lesson.draws:
@@ -336,24 +355,26 @@ if lesson.draws:
     lines.set_title("learning rates", loc="left", fontsize=11)
 
     ranges.semilogx(lrs, losses, label="range test: loss so far")
-    ranges.semilogx(list(final), [min(loss, 4) if np.isfinite(loss) else np.nan for loss in final.values()], "o", label="loss at the end, constant rates")
+    ranges.semilogx(list(final), [min(loss, 4) if np.isfinite(loss) else np.nan for loss in final.values()], "o",
+                    label="loss at the end, constant rates")
     ranges.axvline(picked, color=colors(3)[2], linewidth=1, label=f"picked: {picked:.2g}")
     ranges.set(xlabel="lr", ylim=(0, 4))
     ranges.set_title("where is the range?", loc="left", fontsize=11)
     ranges.legend(frameon=False, fontsize=9)
 
-    curves = {f"constant {lr}": (list(constant[lr][2]), list(constant[lr][2].values())) for lr in (0.01, 0.1, 0.3)}
-    plot_curves(curves, xlabel="step", ylabel="test accuracy", title=f"one cycle of {cycle_steps} steps against constant rates", axes=histories)
+    curves = {f"constant {lr}": (list(looks), list(looks.values())) for lr, looks in constant.items()}
+    curves[f"one cycle of {steps}"] = list(cycles), list(cycles.values())
+    plot_curves(curves, xlabel="step", ylabel="test accuracy", title="one cycle against constant rates", axes=histories)
     histories.axhline(TARGET, color="black", linewidth=0.6, alpha=0.5)
-    histories.plot(cycle_steps, TARGET, "*", color=colors(3)[2], markersize=12, label="one cycle")
-    histories.set_ylim(0.85, 1)
+    histories.set_ylim(0.5, 1)
     histories.legend(frameon=False, fontsize=9, loc="lower right")
 
     x, y = np.meshgrid(np.linspace(-1, 1, len(slices["plain"])), np.linspace(-1, 1, len(slices["plain"])))
     for k, (panel, (name, heights)) in enumerate(zip((left, right), slices.items())):
         panel.remove()
         surface = figure.add_subplot(2, 3, 4 + k, projection="3d")
-        surface.plot_surface(x, y, np.log10(np.minimum(heights, 1e3)), cmap="viridis", linewidth=0, rstride=1, cstride=1)
+        surface.plot_surface(x, y, np.log10(np.minimum(heights, 1e3)), cmap="viridis", linewidth=0.1, edgecolor="white",
+                             rstride=1, cstride=1)
         surface.set(zlabel="log10 loss", xticks=(-1, 0, 1), yticks=(-1, 0, 1))
         surface.set_title(f"{name}: curvature {sharp[name]:.3g}", loc="left", fontsize=11)
 

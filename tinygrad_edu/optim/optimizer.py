@@ -16,8 +16,9 @@ class Optimizer:
     """Base class. `parameters`: Parameters, or dicts {"params": [...], option: value} for groups with their own options.
 
     A subclass names its state (`state_names`) and writes `update(w, g, state, t, options)`, which changes the arrays w and
-    state[name] in place, element by element, and leaves g alone. t counts the steps of w from 1. Options are read at every step:
-    `optimizer.param_groups[0]["lr"] = 0.01` acts at once. A rule that must see a parameter as a whole says elementwise = False.
+    state[name] in place, element by element, and leaves g alone. t counts the steps of w from 1. Options are read at every
+    step: `optimizer.param_groups[0]["lr"] = 0.01` acts at once. A rule that must see a parameter as a whole says
+    elementwise = False.
     """
     state_names = ()
     elementwise = True
@@ -173,7 +174,8 @@ class _Buffer:
         """Is `saved` what `saved()` could have given?"""
         for p, piece in zip(self.parameters, saved):
             if not set(piece) == set(saved[0]) <= {"t", *names} or "t" not in piece:
-                raise ValueError(f"{caller}: got state named {sorted(piece)}, expected 't' and, of all alike, some of {list(names)}")
+                raise ValueError(f"{caller}: got state named {sorted(piece)}, expected 't' and, all alike, "
+                                 f"some of {list(names)}")
             for name in set(piece) - {"t"}:
                 if tuple(piece[name].shape) != p.shape:
                     raise ValueError(f"{caller}: got {name} of shape {tuple(piece[name].shape)}, expected {p.shape}")
