@@ -298,7 +298,7 @@ def test_errors():
     with pytest.raises(ValueError, match="'lrr'"):
         optim.SGD([{"params": [nn.Parameter([1.0])], "lrr": 1}])
     for name, options, message in (("SGD", dict(lr=-1), "lr = -1, expected 0 or more"),
-                                   ("Adam", dict(betas=(0.9, 1.0)), r"0 <= .. < 1"),
+                                   ("Adam", dict(betas=(0.9, 1.0)), "0 <= b < 1"),
                                    ("RMSprop", dict(alpha=float("nan")), "alpha = nan")):
         with pytest.raises(ValueError, match=message):
             getattr(optim, name)([nn.Parameter([1.0])], **options)

@@ -9,8 +9,6 @@ from .. import autograd, backend
 from ..tensor import Tensor
 from ..threads import in_threads
 
-BELOW_1 = ("betas", "alpha", "rho", "momentum_decay")
-
 
 class Optimizer:
     """Base class. `parameters`: Parameters, or dicts {"params": [...], option: value} for groups with their own options.
@@ -49,9 +47,11 @@ class Optimizer:
     def check(self, options):
         """Refuse options that no rule can work with."""
         for name, value in options.items():
-            numbers = value if isinstance(value, (tuple, list)) else [value]
-            if name != "params" and not all(0 <= number < (1 if name in BELOW_1 else float("inf")) for number in numbers):
-                expected = "0 <= .. < 1" if name in BELOW_1 else "0 or more"
+            if name == "betas":
+                fine, expected = all(0 <= b < 1 for b in value), "two numbers, 0 <= b < 1"
+            else:
+                fine, expected = name == "params" or 0 <= value < float("inf"), "0 or more"
+            if not fine:
                 raise ValueError(f"{type(self).__name__}: got {name} = {value}, expected {expected}")
 
     def zero_grad(self):
