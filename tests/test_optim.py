@@ -12,9 +12,11 @@ RULES = {
     "SGD": dict(lr=0.1), "SGD momentum": dict(lr=0.1, momentum=0.9), "SGD decay": dict(lr=0.1, weight_decay=0.05),
     "SGD nesterov": dict(lr=0.1, momentum=0.8, nesterov=True, weight_decay=0.1),
     "SGD dampening": dict(lr=0.1, momentum=0.8, dampening=0.3, weight_decay=0.1, maximize=True),
-    "Adagrad": dict(lr=0.1), "Adagrad decay": dict(lr=0.1, lr_decay=0.1, weight_decay=0.1, initial_accumulator_value=0.5, eps=1e-3),
+    "Adagrad": dict(lr=0.1),
+    "Adagrad decay": dict(lr=0.1, lr_decay=0.1, weight_decay=0.1, initial_accumulator_value=0.5, eps=1e-3),
     "RMSprop": dict(lr=0.01, alpha=0.9), "RMSprop decay": dict(lr=0.01, weight_decay=0.1),
-    "RMSprop centered": dict(lr=0.01, alpha=0.9, centered=True), "RMSprop all": dict(lr=0.01, momentum=0.7, centered=True, weight_decay=0.1),
+    "RMSprop centered": dict(lr=0.01, alpha=0.9, centered=True),
+    "RMSprop all": dict(lr=0.01, momentum=0.7, centered=True, weight_decay=0.1),
     "Adadelta": dict(), "Adadelta decay": dict(lr=0.5, rho=0.8, eps=1e-3, weight_decay=0.1),
     "Adam": dict(lr=0.05), "Adam decay": dict(lr=0.05, betas=(0.8, 0.99), weight_decay=0.1),
     "Adam amsgrad": dict(lr=0.05, betas=(0.8, 0.9), amsgrad=True, weight_decay=0.1),
@@ -49,7 +51,8 @@ BY_HAND = {"LAMB": lamb_by_hand, "Lion": lion_by_hand}
 
 def problem():
     rng = np.random.default_rng(0)
-    return [rng.standard_normal(s) for s in ((3, 4), (4,), (2, 2))], [rng.standard_normal((20, *s)) for s in ((3, 4), (4,), (2, 2))]
+    shapes = (3, 4), (4,), (2, 2)
+    return [rng.standard_normal(s) for s in shapes], [rng.standard_normal((20, *s)) for s in shapes]
 
 
 def absent(missing, i, step):
@@ -294,7 +297,8 @@ def test_errors():
         optim.SGD([])
     with pytest.raises(ValueError, match="'lrr'"):
         optim.SGD([{"params": [nn.Parameter([1.0])], "lrr": 1}])
-    for name, options, message in (("SGD", dict(lr=-1), "lr = -1, expected 0 or more"), ("Adam", dict(betas=(0.9, 1.0)), r"0 <= .. < 1"),
+    for name, options, message in (("SGD", dict(lr=-1), "lr = -1, expected 0 or more"),
+                                   ("Adam", dict(betas=(0.9, 1.0)), "0 <= b < 1"),
                                    ("RMSprop", dict(alpha=float("nan")), "alpha = nan")):
         with pytest.raises(ValueError, match=message):
             getattr(optim, name)([nn.Parameter([1.0])], **options)
@@ -389,3 +393,19 @@ def test_lamb_leaves_a_parameter_of_zeros_to_adam():
     r.grad = Tensor(np.zeros(3))
     optim.LAMB([r], weight_decay=0.0).step()
     np.testing.assert_array_equal(r.data, np.ones(3))
+
+
+@pytest.mark.parametrize("rise, length", [(lambda lr: abs(math.log10(lr)), 61), (lambda lr: 1.0 if lr < 1 else math.nan, 50),
+                                          (lambda lr: 1.0 if lr < 1 else 1e9, 50)])
+def test_lr_range_test_raises_the_rate_by_one_factor_and_stops_when_the_loss_explodes(rise, length):
+    p = nn.Parameter([1.0])
+    optimizer, seen = optim.SGD([p], lr=0.5), []
+
+    def train_step():
+        seen.append(optimizer.param_groups[0]["lr"])
+        return Tensor(rise(seen[-1]))
+
+    lrs, losses = optim.lr_range_test(optimizer, train_step, start=1e-5, end=10.0, steps=61)
+    assert len(lrs) == len(losses) == length and lrs == seen[:length]
+    np.testing.assert_allclose(lrs, np.geomspace(1e-5, 10, 61)[:length], rtol=1e-12)
+    assert losses[0] == pytest.approx(rise(1e-5)) and optimizer.param_groups[0]["lr"] == 0.5

@@ -37,22 +37,24 @@ SCHEDULES = {
     "CyclicLR, own": lambda library, optimizer: library.CyclicLR(optimizer, 0.1, 0.5, 5, scale_fn=lambda t: 1 / (1 + t),
                                                                   scale_mode="iterations", cycle_momentum=False),
     "OneCycleLR": lambda library, optimizer: library.OneCycleLR(optimizer, [0.8, 0.4], STEPS),
-    "OneCycleLR, lines": lambda library, optimizer: library.OneCycleLR(optimizer, 0.8, epochs=4, steps_per_epoch=10, pct_start=0.4,
-                                                                       anneal_strategy="linear", div_factor=10),
+    "OneCycleLR, lines": lambda library, optimizer: library.OneCycleLR(optimizer, 0.8, epochs=4, steps_per_epoch=10,
+                                                                       pct_start=0.4, anneal_strategy="linear", div_factor=10),
     "OneCycleLR, three": lambda library, optimizer: library.OneCycleLR(optimizer, 0.8, STEPS, three_phase=True),
     "SequentialLR": warm_cosine,
 }
 METRICS = np.round(np.abs(np.random.default_rng(3).standard_normal(60)), 2) + np.linspace(1, 0.5, 60)
 PLATEAUS = {
-    "min": dict(patience=2), "max": dict(mode="max", patience=1, cooldown=3), "abs": dict(threshold_mode="abs", threshold=0.2, patience=3),
-    "max abs": dict(mode="max", threshold_mode="abs", threshold=0.1, patience=4, factor=0.5), "floor": dict(patience=0, min_lr=[0.01, 0.02]),
-    "eps": dict(patience=0, factor=0.5, eps=0.02),
+    "min": dict(patience=2), "max": dict(mode="max", patience=1, cooldown=3),
+    "abs": dict(threshold_mode="abs", threshold=0.2, patience=3),
+    "max abs": dict(mode="max", threshold_mode="abs", threshold=0.1, patience=4, factor=0.5),
+    "floor": dict(patience=0, min_lr=[0.01, 0.02]), "eps": dict(patience=0, factor=0.5, eps=0.02),
 }
 
 
 def our_optimizer(name="SGD", **options):
     options = options or dict(momentum=0.9) if name == "SGD" else options
-    return getattr(optim, name)([{"params": [nn.Parameter([1.0])]}, {"params": [nn.Parameter([2.0])], "lr": 0.05}], lr=0.3, **options)
+    return getattr(optim, name)([{"params": [nn.Parameter([1.0])]}, {"params": [nn.Parameter([2.0])], "lr": 0.05}], lr=0.3,
+                                **options)
 
 
 def their_optimizer(torch, name="SGD", **options):
@@ -186,7 +188,7 @@ def test_errors_say_what_was_got_and_expected():
         "'low'": lambda: lr_scheduler.ReduceLROnPlateau(optimizer, mode="low"),
         "factor 1": lambda: lr_scheduler.ReduceLROnPlateau(optimizer, factor=1.0),
         "got .'last_epoch'., expected": lambda: step.load_state_dict({"last_epoch": 3}),
-        "one a group": lambda: step.load_state_dict({"last_epoch": 3, "base_lrs": [0.1]}),
+        "one entry a group": lambda: step.load_state_dict({"last_epoch": 3, "base_lrs": [0.1]}),
     }.items():
         with pytest.raises(ValueError, match=message):
             wrong()

@@ -9,15 +9,14 @@ from .. import autograd, backend
 from ..tensor import Tensor
 from ..threads import in_threads
 
-BELOW_1 = ("betas", "alpha", "rho", "momentum_decay")
-
 
 class Optimizer:
     """Base class. `parameters`: Parameters, or dicts {"params": [...], option: value} for groups with their own options.
 
     A subclass names its state (`state_names`) and writes `update(w, g, state, t, options)`, which changes the arrays w and
-    state[name] in place, element by element, and leaves g alone. t counts the steps of w from 1. Options are read at every step:
-    `optimizer.param_groups[0]["lr"] = 0.01` acts at once. A rule that must see a parameter as a whole says elementwise = False.
+    state[name] in place, element by element, and leaves g alone. t counts the steps of w from 1. Options are read at every
+    step: `optimizer.param_groups[0]["lr"] = 0.01` acts at once. A rule that must see a parameter as a whole says
+    elementwise = False.
     """
     state_names = ()
     elementwise = True
@@ -48,9 +47,11 @@ class Optimizer:
     def check(self, options):
         """Refuse options that no rule can work with."""
         for name, value in options.items():
-            numbers = value if isinstance(value, (tuple, list)) else [value]
-            if name != "params" and not all(0 <= number < (1 if name in BELOW_1 else float("inf")) for number in numbers):
-                expected = "0 <= .. < 1" if name in BELOW_1 else "0 or more"
+            if name == "betas":
+                fine, expected = all(0 <= b < 1 for b in value), "two numbers, 0 <= b < 1"
+            else:
+                fine, expected = name == "params" or 0 <= value < float("inf"), "0 or more"
+            if not fine:
                 raise ValueError(f"{type(self).__name__}: got {name} = {value}, expected {expected}")
 
     def zero_grad(self):
@@ -173,7 +174,8 @@ class _Buffer:
         """Is `saved` what `saved()` could have given?"""
         for p, piece in zip(self.parameters, saved):
             if not set(piece) == set(saved[0]) <= {"t", *names} or "t" not in piece:
-                raise ValueError(f"{caller}: got state named {sorted(piece)}, expected 't' and, of all alike, some of {list(names)}")
+                raise ValueError(f"{caller}: got state named {sorted(piece)}, expected 't' and, all alike, "
+                                 f"some of {list(names)}")
             for name in set(piece) - {"t"}:
                 if tuple(piece[name].shape) != p.shape:
                     raise ValueError(f"{caller}: got {name} of shape {tuple(piece[name].shape)}, expected {p.shape}")

@@ -18,9 +18,9 @@ class SGD(Optimizer):
 
     def __init__(self, parameters, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, *, maximize=False):
         if nesterov and (not momentum or dampening):
-            raise ValueError(f"SGD: nesterov got momentum {momentum} and dampening {dampening}, expected momentum and no dampening")
-        super().__init__(parameters, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, nesterov=nesterov,
-                         maximize=maximize)
+            raise ValueError(f"SGD: nesterov got momentum {momentum} and dampening {dampening}, expected the first only")
+        super().__init__(parameters, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
+                         nesterov=nesterov, maximize=maximize)
 
     def state_of(self, options):
         return self.state_names if options["momentum"] else ()
@@ -66,7 +66,8 @@ class RMSprop(Optimizer):
     state_names = ("s", "mean", "v")
 
     def __init__(self, parameters, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0.0, momentum=0.0, centered=False):
-        super().__init__(parameters, lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum, centered=centered)
+        super().__init__(parameters, lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum,
+                         centered=centered)
 
     def state_of(self, options):
         return ("s",) + ("mean",) * bool(options["centered"]) + ("v",) * bool(options["momentum"])
@@ -189,7 +190,7 @@ class NAdam(Optimizer):
 
 
 class RAdam(Optimizer):
-    """"Adam's v is a guess from few g at first": rho counts them; up to 5 plain momentum, then Adam's step times a factor r < 1.
+    """"Adam's v is a guess from few g at first": rho counts them; up to 5 plain momentum, then Adam's step times some r < 1.
 
     rho_inf = 2 / (1 - b2) - 1,   rho = rho_inf - 2 t b2^t / (1 - b2^t).   Liu et al. 2019, arXiv:1908.03265.
     """

@@ -2,7 +2,8 @@
 
 A scheduler sets every group's lr when it is made (t = 0) and at each `step()`, which you call after the optimizer's. Since
 nothing but t is remembered, a schedule can be drawn, asked for any t, and resumed. Names and values are PyTorch's, with one
-difference: two schedulers at once do not multiply, the later one sets the lr; chain them with SequentialLR or multiply in LambdaLR.
+difference: two schedulers at once do not multiply, the later one sets the lr. Chain them with SequentialLR, or multiply in
+LambdaLR.
 """
 import math
 
@@ -119,7 +120,7 @@ class PolynomialLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def lr(self, t, base):
-        return base * (1 - min(t / self.total_iters, 1)) ** self.power
+        return base * (1 - t / self.total_iters) ** self.power if t < self.total_iters else 0.0
 
 
 class CosineAnnealingLR(LRScheduler):
@@ -166,7 +167,8 @@ class LinearLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def lr(self, t, base):
-        return base * _linear(self.start_factor, self.end_factor, min(t / self.total_iters, 1))
+        return base * (_linear(self.start_factor, self.end_factor,
+                               t / self.total_iters) if t < self.total_iters else self.end_factor)
 
 
 class NoamLR(LRScheduler):
@@ -204,7 +206,7 @@ class CyclicLR(_Cycling):
     """Up from base_lr to max_lr and down again, for ever. Smith 2015, arXiv:1506.01186.
 
     mode: "triangular"; "triangular2", half as high in every cycle; "exp_range", gamma^t as high. Or scale_fn, a function of the
-    number of the cycle from 1, or of t, as scale_mode says, "cycle" or "iterations". base_lr and max_lr: numbers, or one a group.
+    number of the cycle from 1 or of t, as scale_mode says, "cycle" or "iterations". base_lr, max_lr: numbers, or one a group.
     """
 
     def __init__(self, optimizer, base_lr, max_lr, step_size_up=2000, step_size_down=None, mode="triangular", gamma=1.0,
@@ -271,7 +273,7 @@ class OneCycleLR(_Cycling):
         return self.between(t, 2)
 
     def between(self, t, column):
-        """The lr in units of the first (column 1) or the momentum (column 2) of step t, from where its phase begins and ends."""
+        """The lr in units of the first (column 1) or the momentum (column 2) of step t, between the ends of its phase."""
         if t > self.total_steps:
             raise ValueError(f"OneCycleLR: got step {t}, expected at most total_steps = {self.total_steps}")
         i = next((i for i, phase in enumerate(self.phases) if i and t <= phase[0]), len(self.phases) - 1)
@@ -325,11 +327,11 @@ class ReduceLROnPlateau(LRScheduler):
     """
     COUNTERS = ("last_epoch", "best", "num_bad_epochs", "cooldown_counter")
 
-    def __init__(self, optimizer, mode="min", factor=0.1, patience=10, threshold=1e-4, threshold_mode="rel", cooldown=0, min_lr=0.0,
-                 eps=1e-8):
+    def __init__(self, optimizer, mode="min", factor=0.1, patience=10, threshold=1e-4, threshold_mode="rel", cooldown=0,
+                 min_lr=0.0, eps=1e-8):
         if mode not in ("min", "max") or threshold_mode not in ("rel", "abs"):
-            raise ValueError(f"ReduceLROnPlateau: got mode {mode!r} and threshold_mode {threshold_mode!r}, expected 'min' or 'max' "
-                             "and 'rel' or 'abs'")
+            raise ValueError(f"ReduceLROnPlateau: got mode {mode!r} and threshold_mode {threshold_mode!r}, "
+                             "expected 'min' or 'max' and 'rel' or 'abs'")
         if not factor < 1:
             raise ValueError(f"ReduceLROnPlateau: got factor {factor}, expected less than 1")
         self.optimizer, self.sign, self.relative = optimizer, 1 if mode == "min" else -1, threshold_mode == "rel"
@@ -390,4 +392,5 @@ def _one_each(value, optimizer, what):
 def _check_state(scheduler, state):
     own = scheduler.state_dict()
     if set(state) != set(own) or any(len(state[name]) != len(own[name]) for name in own if isinstance(own[name], list)):
-        raise ValueError(f"{type(scheduler).__name__}.load_state_dict: got {sorted(state)}, expected {sorted(own)}, one a group")
+        raise ValueError(f"{type(scheduler).__name__}.load_state_dict: got {sorted(state)}, expected {sorted(own)}, "
+                         "lists with one entry a group")

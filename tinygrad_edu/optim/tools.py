@@ -19,8 +19,8 @@ def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=Fals
     else:
         norm = sum((abs(g) ** p).sum() for g in gradients) ** (1 / p)
     if error_if_nonfinite and not math.isfinite(norm):
-        raise RuntimeError(f"clip_grad_norm_: got gradients of norm {float(norm)}, expected a finite one; detect_anomaly() finds "
-                           "where it began")
+        raise RuntimeError(f"clip_grad_norm_: got gradients of norm {float(norm)}, expected a finite one; "
+                           "detect_anomaly() finds where it began")
     scale = xp.minimum(max_norm / (norm + 1e-30), 1.0)          # PyTorch adds 1e-6: then the new norm misses max_norm
     for g in gradients:
         g *= scale.astype(g.dtype)
@@ -31,6 +31,29 @@ def clip_grad_value_(parameters, clip_value):
     """Cut every number of every gradient to [-clip_value, clip_value]. This may turn the gradient; clip_grad_norm_ does not."""
     for g in _gradients(parameters, "clip_grad_value_"):
         backend.array_module(g).clip(g, -clip_value, clip_value, out=g)
+
+
+def lr_range_test(optimizer, train_step, start=1e-5, end=10.0, steps=100, smoothing=0.9):
+    """Let the lr grow from `start` to `end` by the same factor at every step, and watch the loss: (lrs, losses), two lists.
+
+    train_step() does one step of training and returns its loss. losses: an average that forgets by `smoothing` a step.
+    Stops early once the loss is not finite or 4 times the least. The weights have moved, so use a copy; the lr is put back.
+    A good lr lies well below the least loss, where it falls fastest. Smith 2015, arXiv:1506.01186.
+    """
+    before, lrs, losses, average = [group["lr"] for group in optimizer.param_groups], [], [], 0.0
+    for step in range(steps):
+        lr = start * (end / start) ** (step / max(1, steps - 1))
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        average = smoothing * average + (1 - smoothing) * float(train_step())
+        loss = average / (1 - smoothing ** (step + 1))
+        if not math.isfinite(loss) or (losses and loss > 4 * min(losses)):
+            break
+        lrs.append(lr)
+        losses.append(loss)
+    for group, lr in zip(optimizer.param_groups, before):
+        group["lr"] = lr
+    return lrs, losses
 
 
 def _gradients(parameters, caller):
@@ -76,7 +99,8 @@ class EMA:
         shapes = {name: tuple(average.shape) for name, average in state["averages"].items()}
         expected = {name: p.shape for name, p in self.module.named_parameters()}
         if wrong := sorted(name for name in shapes.keys() | expected.keys() if shapes.get(name) != expected.get(name)):
-            raise ValueError(f"EMA.load_state_dict: got {wrong[0]} of shape {shapes.get(wrong[0])}, expected {expected.get(wrong[0])}")
+            raise ValueError(f"EMA.load_state_dict: got {wrong[0]} of shape {shapes.get(wrong[0])}, "
+                             f"expected {expected.get(wrong[0])}")
         self.t = state["t"]
         for average, name in zip(self.averages, expected):
             average[...] = backend.to_device(state["averages"][name], backend.device_of(average))
