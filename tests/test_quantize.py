@@ -7,8 +7,8 @@ from hypothesis.extra import numpy as hnp
 import tinygrad_edu as tg
 from tinygrad_edu import Tensor, functional as F, nn, no_grad, optim
 from tinygrad_edu.io import load_weights, save_weights, trace
-from tinygrad_edu.io.quantize import (Quantized, Round, activation_grid, convert, fake_quantize, pack_int4, prepare,
-                                      unpack_int4, weight_scale)
+from tinygrad_edu.io.quantize import (Quantized, Round, activation_grid, convert, fake_quantize, fold_batch_norm, pack_int4,
+                                      prepare, unpack_int4, weight_scale)
 
 SMALL_SHAPES = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=5)
 
@@ -114,6 +114,14 @@ def test_eight_bits_are_close_and_fewer_bits_are_further():
     exact = model(Tensor(x)).data
     errors = [abs(convert(prepare(model, [x], bits))(Tensor(x)).data - exact).max() for bits in (8, 6, 4, 2)]
     assert errors == sorted(errors) and errors[0] < 0.02 * abs(exact).max()
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_batch_norm_goes_into_the_convolution_before_it(bias):
+    conv, norm, x = nn.Conv2d(2, 4, 3, bias=bias), nn.BatchNorm2d(4), Tensor(normal(5, 2, 6, 6))
+    norm.weight.data[...], norm.bias.data[...] = normal(4), normal(4, seed=1)
+    norm(conv(x))                                                       # moves the averages away from 0 and 1
+    np.testing.assert_allclose(fold_batch_norm(conv, norm)(x).data, norm.eval()(conv(x)).data, rtol=1e-5, atol=1e-5)
 
 
 def test_layers_in_lists_and_dicts_are_found():

@@ -3,5 +3,5 @@ from .checkpoints import CheckpointError, latest_checkpoint, load_checkpoint, lo
 from .graph import Graph, fold_constants, remove_dead_code
 from .onnx_export import export_onnx, to_onnx
 from .onnx_import import OnnxModel, import_onnx
-from .quantize import convert, fake_quantize, pack_int4, prepare, unpack_int4
+from .quantize import convert, fake_quantize, fold_batch_norm, pack_int4, prepare, unpack_int4
 from .tracing import TraceError, trace

@@ -284,7 +284,8 @@ RULES = {
     e.LogAddExp: logaddexp, e.Clip: clip, e.Where: where, e.Cast: cast, shape.Reshape: reshape, shape.Transpose: transpose,
     shape.BroadcastTo: broadcast, shape.Concatenate: concatenate, shape.Pad: pad, shape.Flip: flip, shape.Roll: roll,
     reduction.CumulativeSum: cumsum, indexing.GetItem: get_item, indexing.TakeAlongAxis: take_along_axis,
-    activations.GELU: gelu, activations.TanhGELU: gelu, activations.SiLU: silu, embedding.Embedding: embed, convolution.Conv2d: conv, convolution.ConvTranspose2d: conv,
-    pooling.MaxPool2d: pool, pooling.AvgPool2d: pool, normalization.LayerNorm: layer_norm, normalization.GroupNorm: group_norm,
-    softmax.Softmax: soft_max, softmax.LogSoftmax: soft_max, interpolation.Nearest: upsample, attention.Attention: attend,
+    activations.GELU: gelu, activations.TanhGELU: gelu, activations.SiLU: silu, embedding.Embedding: embed,
+    convolution.Conv2d: conv, convolution.ConvTranspose2d: conv, pooling.MaxPool2d: pool, pooling.AvgPool2d: pool,
+    normalization.LayerNorm: layer_norm, normalization.GroupNorm: group_norm, softmax.Softmax: soft_max,
+    softmax.LogSoftmax: soft_max, interpolation.Nearest: upsample, attention.Attention: attend,
 }

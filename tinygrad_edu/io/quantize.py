@@ -26,7 +26,7 @@ import math
 
 from .. import backend, functional as F, ops
 from ..autograd import Function, mark_written, no_grad
-from ..nn import Conv2d, Linear, Module
+from ..nn import Conv2d, Linear, Module, Parameter
 from ..ops.elementwise import array_of
 from ..ops.window import pair
 from ..tensor import Tensor
@@ -216,6 +216,16 @@ def prepare(model, batches, bits=8):
 def convert(prepared):
     """A copy of a prepared model that computes with integers. `state_dict()` of it is what a small file holds."""
     return exchange(copy.deepcopy(prepared), lambda m: Quantized(m) if isinstance(m, FakeQuantized) else None).eval()
+
+
+def fold_batch_norm(conv, norm):
+    """One Conv2d that answers what `conv` and then `norm`, a BatchNorm2d in evaluation, answer: both only scale and shift."""
+    scale = norm.weight.data / (norm.running_var.data + norm.eps) ** 0.5                    # (O,)
+    bias = 0 if conv.bias is None else conv.bias.data
+    both = copy.deepcopy(conv)
+    both.weight = Parameter(conv.weight.data * scale[:, None, None, None])
+    both.bias = Parameter((bias - norm.running_mean.data) * scale + norm.bias.data)
+    return both
 
 
 def exchange(value, other):
