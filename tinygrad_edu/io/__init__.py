@@ -4,4 +4,6 @@ from .events import read_events
 from .graph import Graph, fold_constants, remove_dead_code
 from .logs import SummaryWriter, read_curves
 from .onnx_export import export_onnx, to_onnx
+from .onnx_import import OnnxModel, import_onnx
+from .quantize import convert, fake_quantize, fold_batch_norm, pack_int4, prepare, unpack_int4
 from .tracing import TraceError, trace

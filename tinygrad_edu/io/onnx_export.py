@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import __name__ as PACKAGE, backend
-from ..lesson import write_atomically
+from ..files import write_atomically
 from ..tensor import Tensor
 from .graph import Compared, Repeated, Times, Value, fold_constants, names_in, remove_dead_code
 from .onnx_rules import RULES, unsupported

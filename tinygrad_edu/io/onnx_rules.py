@@ -1,5 +1,5 @@
-"""How each operation is said in ONNX. A rule is a function of the writer and an instruction; it adds nodes to the file and gives
-the name of what they make. `w.operand` names an input, `w.integers` a vector of integers; RULES, at the end, is the table.
+"""How each operation is said in ONNX. A rule is a function of the writer and an instruction; it adds nodes to the file and
+gives the name of what they make. `w.operand` names an input, `w.integers` a vector of integers. RULES, at the end: the table.
 """
 import math
 
@@ -282,9 +282,10 @@ RULES = {
     **dict.fromkeys(UNARY, unary), **dict.fromkeys(BINARY, binary), **dict.fromkeys(REDUCE, reduce),
     **dict.fromkeys(GATES, recurrence), e.Square: square, e.Power: power, e.Expm1: expm1, e.Log1p: log1p,
     e.LogAddExp: logaddexp, e.Clip: clip, e.Where: where, e.Cast: cast, shape.Reshape: reshape, shape.Transpose: transpose,
-    shape.BroadcastTo: broadcast, shape.Concatenate: concatenate, shape.Pad: pad, shape.Flip: flip, shape.Roll: roll, reduction.CumulativeSum: cumsum,
-    indexing.GetItem: get_item, indexing.TakeAlongAxis: take_along_axis, activations.GELU: gelu, activations.TanhGELU: gelu,
-    activations.SiLU: silu, embedding.Embedding: embed, convolution.Conv2d: conv, convolution.ConvTranspose2d: conv,
-    pooling.MaxPool2d: pool, pooling.AvgPool2d: pool, normalization.LayerNorm: layer_norm, normalization.GroupNorm: group_norm,
-    softmax.Softmax: soft_max, softmax.LogSoftmax: soft_max, interpolation.Nearest: upsample, attention.Attention: attend,
+    shape.BroadcastTo: broadcast, shape.Concatenate: concatenate, shape.Pad: pad, shape.Flip: flip, shape.Roll: roll,
+    reduction.CumulativeSum: cumsum, indexing.GetItem: get_item, indexing.TakeAlongAxis: take_along_axis,
+    activations.GELU: gelu, activations.TanhGELU: gelu, activations.SiLU: silu, embedding.Embedding: embed,
+    convolution.Conv2d: conv, convolution.ConvTranspose2d: conv, pooling.MaxPool2d: pool, pooling.AvgPool2d: pool,
+    normalization.LayerNorm: layer_norm, normalization.GroupNorm: group_norm, softmax.Softmax: soft_max,
+    softmax.LogSoftmax: soft_max, interpolation.Nearest: upsample, attention.Attention: attend,
 }
