@@ -43,7 +43,7 @@ class Words(nn.Module):
     """Word ids, a two-layer LSTM both ways, the last state."""
 
     def __init__(self, kind=nn.LSTM):
-        self.words, self.memory, self.out = nn.Embedding(20, 8), kind(8, 6, 2, True, True, True), nn.Linear(12, 3)
+        self.words, self.memory, self.out = nn.Embedding(20, 8), kind(8, 6, 2, batch_first=True, bidirectional=True), nn.Linear(12, 3)
 
     def forward(self, ids):
         return self.out(self.memory(self.words(ids))[0][:, -1])
@@ -113,6 +113,7 @@ RULES = {
     "curves": lambda x: ops.sin(x) + ops.cos(x) + ops.arctan(x) + ops.tanh(x) + ops.sigmoid(x) + ops.erf(x),
     "kinks": lambda x: F.relu(x) + ops.clip(x, -0.5, 0.7) + ops.clip(x, low=0.1) + ops.maximum(x, 0.3) + ops.minimum(x, 2 * x),
     "elu": F.elu,
+    "softplus and mish": lambda x: F.softplus(x) + F.mish(x),
     "gelu of both kinds": lambda x: F.gelu(x) + F.gelu(x, approximate="tanh"),
     "a fixed mask": lambda x: ops.where(np.arange(5) % 2 == 0, x, 0.0),
     "softmax": lambda x: F.softmax(x, axis=1) + F.log_softmax(x),

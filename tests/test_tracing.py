@@ -132,6 +132,12 @@ def test_two_inputs_and_their_names():
     check(graph, model, normal(6, 3, 4), normal(6, 5, 4, seed=1))
 
 
+@pytest.mark.parametrize("name", ["leaky_relu", "elu", "selu", "softplus", "mish", "hardswish", "logsigmoid", "softsign", "relu6"])
+def test_activations_are_written_as_what_they_compare(name):
+    model = getattr(F, name)
+    check(trace(model, normal(3, 4)), model, normal(5, 4, seed=1))
+
+
 def test_the_listing():
     model = nn.Sequential(nn.Linear(3, 2), nn.LeakyReLU(0.1))
     assert str(trace(model, normal(4, 3).astype("float32"))).splitlines() == [

@@ -1,6 +1,6 @@
 """Activations: functions of one number, applied to each. GELU, SiLU, softmax and log-softmax are kernels."""
 from ..ops import absolute, clip, exp, expm1, log, relu, sigmoid, split, tanh, where
-from ..ops.elementwise import array_of
+from ..ops.elementwise import array_of, constant
 
 # The two numbers for which selu maps mean 0 and variance 1 to themselves; lesson 06 solves for them.
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
@@ -64,8 +64,9 @@ def softplus(x, beta=1.0, threshold=20.0):
     values = array_of(t)
     small = exp(where(values > 0, -t, t))                                       # e^-|t| cannot overflow
     whole = 1 + small
-    lost = array_of(small) - (array_of(whole) - 1)                              # to rounding, all of it for small < 1e-8
-    y = relu(t) + (log(whole) + lost / array_of(whole))                         # log1p, three times as fast
+    s, w = (constant(part, lambda data: data) for part in (small, whole))
+    lost = s - (w - 1)                                                          # to rounding, all of it for small < 1e-8
+    y = relu(t) + (log(whole) + lost / w)                                       # log1p, three times as fast
     return where(values > threshold, x, y if beta == 1 else y / beta)
 
 

@@ -171,7 +171,8 @@ class Writer:
         inputs = [info(name, kinds[name], list(map(dimension, shape))) for name, (shape, _) in self.graph.inputs.items()]
         outputs = [info(name, kinds[output], list(map(dimension, self.shape_of(Value(output)))))
                    for name, output in zip(output_names, self.graph.outputs)]
-        body = helper.make_graph(self.nodes, "traced", inputs, outputs, self.initializers)
+        read = {name for node in self.nodes for name in node.input}
+        body = helper.make_graph(self.nodes, "traced", inputs, outputs, [c for c in self.initializers if c.name in read])
         return helper.make_model(body, producer_name=PACKAGE, ir_version=IR_VERSION,
                                  opset_imports=[helper.make_opsetid("", OPSET)])
 

@@ -56,7 +56,7 @@ class Recording:
         self.inputs = inputs
         if isinstance(model, Module):
             self.constants = dict(model.named_tensors())
-            self.modules = {id(module): name for name, module in _named_modules(model)}
+            self.modules = {id(module): name or type(model).__name__ for name, module in model.named_modules()}
         else:
             self.constants = {}
         for name, x in (*self.constants.items(), *inputs.items()):
@@ -104,23 +104,6 @@ class Recording:
 
 def _array(x):
     return x.data if isinstance(x, Tensor) else x
-
-
-def _named_modules(module, name=""):
-    yield name or type(module).__name__, module
-    for part, child in _parts(vars(module), f"{name}." if name else ""):
-        yield from _named_modules(child, part)
-
-
-def _parts(members, prefix):
-    """(name, module) of the modules in a dict of attributes; lists, tuples and dicts are looked through."""
-    for name, member in members.items():
-        if isinstance(member, Module):
-            yield prefix + str(name), member
-        elif isinstance(member, (list, tuple)):
-            yield from _parts(dict(enumerate(member)), f"{prefix}{name}.")
-        elif isinstance(member, dict):
-            yield from _parts(member, f"{prefix}{name}.")
 
 
 def _flat(outputs):
@@ -208,7 +191,7 @@ class _Merge:
                 attributes[name] = self.same(x, b.attributes[name])
             except Differs as reason:
                 attributes[name] = compared or _refuse(at, f"its {name}", reason)
-            if compared and isinstance(attributes[name], Repeated):
+            if compared and isinstance(attributes[name], Repeated) and not any(map(has_both_signs, a.inputs)):
                 raise TraceError(f"trace: {at}: its condition may be fixed, or be {compared}; give examples of both signs")
         return Instruction(output, a.kind, attributes, inputs, self.same(a.output.shape, b.output.shape), a.output.dtype,
                            a.module, a.where)
@@ -270,6 +253,11 @@ class _Merge:
                 if known and all(backend.array_module(v).array_equal(compare(v, 0), c) for v, c in zip((x, y), conditions)):
                     return Compared(known, sign)
         return None
+
+
+def has_both_signs(x):
+    x = _array(x)
+    return backend.is_array(x) and bool((x < 0).any() and (x > 0).any())
 
 
 def _refuse(at, what, reason):
