@@ -186,10 +186,9 @@ def test_decoder_layer_equals_pytorch(norm_first, activation, batch_first):
 
 @quiet
 def test_stacks_of_layers_equal_pytorch():
-    for kind, shapes in (("Encoder", [(S, N, E)]), ("Decoder", [(T, N, E), (S, N, E)])):
+    for kind, shapes in (("TransformerEncoder", [(S, N, E)]), ("TransformerDecoder", [(T, N, E), (S, N, E)])):
         def make(lib):
-            layer = getattr(lib, f"Transformer{kind}Layer")(E, 3, **SMALL)
-            return getattr(lib, f"Transformer{kind}")(layer, 2, norm=lib.LayerNorm(E))
+            return getattr(lib, kind)(getattr(lib, f"{kind}Layer")(E, 3, **SMALL), 2, norm=lib.LayerNorm(E))
 
         assert_equal(*twins(lambda: make(nn), make), [draw_array(k, *shape) for k, shape in enumerate(shapes)])
 

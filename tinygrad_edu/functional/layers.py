@@ -26,7 +26,7 @@ def bilinear(x, z, weight, bias=None):
 
 def normalize(x, axis=-1, eps=1e-12):
     """x divided by its Euclidean length along `axis`."""
-    return x / maximum(sqrt(sum(square(x), axis, keepdims=True)), eps)
+    return x / sqrt(maximum(sum(square(x), axis, keepdims=True), eps * eps))       # the root of 0 would have slope infinity
 
 
 # ---------------------------------------------------------------- dropout

@@ -9,6 +9,8 @@ from .. import backend
 from ..autograd import Identity
 from ..kernels import (activations, attention, convolution, embedding, gru, interpolation, lstm, normalization, pooling,
                        recurrent, softmax)
+from ..kernels.group_norm import GroupNorm
+from ..kernels.group_norm_silu import GroupNormSiLU
 from ..ops import elementwise as e, indexing, linalg, reduction, shape
 from .graph import Repeated, Times, text
 
@@ -81,7 +83,10 @@ def gelu(w, step):
 
 
 def silu(w, step):
-    x = w.operand(step.inputs[0])
+    return times_sigmoid(w, w.operand(step.inputs[0]))
+
+
+def times_sigmoid(w, x):
     return w.node("Mul", [x, w.node("Sigmoid", [x])])
 
 
@@ -215,7 +220,8 @@ def layer_norm(w, step):
 
 def group_norm(w, step):
     attributes = {"num_groups": step.attributes["groups"], "epsilon": step.attributes["eps"]}
-    return w.node("GroupNormalization", map(w.operand, step.inputs), attributes)
+    y = w.node("GroupNormalization", map(w.operand, step.inputs), attributes)
+    return times_sigmoid(w, y) if step.kind is GroupNormSiLU else y
 
 
 def soft_max(w, step):
@@ -286,6 +292,6 @@ RULES = {
     reduction.CumulativeSum: cumsum, indexing.GetItem: get_item, indexing.TakeAlongAxis: take_along_axis,
     activations.GELU: gelu, activations.TanhGELU: gelu, activations.SiLU: silu, embedding.Embedding: embed,
     convolution.Conv2d: conv, convolution.ConvTranspose2d: conv, pooling.MaxPool2d: pool, pooling.AvgPool2d: pool,
-    normalization.LayerNorm: layer_norm, normalization.GroupNorm: group_norm, softmax.Softmax: soft_max,
+    normalization.LayerNorm: layer_norm, GroupNorm: group_norm, GroupNormSiLU: group_norm, softmax.Softmax: soft_max,
     softmax.LogSoftmax: soft_max, interpolation.Nearest: upsample, attention.Attention: attend,
 }
