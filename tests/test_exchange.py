@@ -34,7 +34,8 @@ MODELS = {
     "ResNet-8, option B": (lambda: ResNet(1, option="B"), theirs("ResNet", 1, "B"), [draw_array(0, 2, 3, 9, 8)]),
     "LSTM": (lambda: nn.LSTM(5, 6, 2, bidirectional=True), lambda lib: lib.LSTM(5, 6, 2, bidirectional=True),
              [draw_array(0, 7, 3, 5)]),
-    "Transformer encoder": (lambda: encoder(nn), lambda lib: encoder(lib, enable_nested_tensor=False), [draw_array(0, 3, 5, 8)]),
+    "Transformer encoder": (lambda: encoder(nn), lambda lib: encoder(lib, enable_nested_tensor=False),
+                            [draw_array(0, 3, 5, 8)]),
     "GPT": (lambda: GPT(11, 9, 8, 2, 2), theirs("GPT", 11, 9, 8, 2, 2), [np.random.default_rng(0).integers(11, size=(3, 9))]),
 }
 

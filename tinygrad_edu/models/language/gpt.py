@@ -1,5 +1,6 @@
 """GPT: Radford, Narasimhan, Salimans & Sutskever 2018, "Improving language understanding by generative pre-training"; in the
-form of Radford et al. 2019, "Language models are unsupervised multitask learners"; at scale Brown et al. 2020, arXiv:2005.14165.
+form of Radford et al. 2019, "Language models are unsupervised multitask learners"; at scale: Brown et al. 2020,
+arXiv:2005.14165.
 
 A text is a sequence of tokens, and p(text) is the product of p(next token | all before it). One network gives all these
 factors at once: every place may look at itself and at what lies before it (causal attention), never ahead. It looks, then
