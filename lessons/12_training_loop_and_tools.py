@@ -307,8 +307,11 @@ if lesson.draws:
     axes[0, 0].set_title("Where the time of a step goes", loc="left", fontsize=11, pad=8)
     axes[0, 0].legend(frameon=False, fontsize=9, loc="lower right")
 
-    plot_curves({name: curves["loss"] for name, curves in logs.items()}, "epoch", "training loss, as logged", "y",
-                axes=axes[0, 1], title="The same training in three kinds of numbers")
+    order = ("float32", "float16", "float16, scaled")
+    plot_curves({name: logs[name]["loss"] for name in order}, "epoch", "training loss, as logged", "y", axes=axes[0, 1],
+                title="The same training in three kinds of numbers")
+    axes[0, 1].lines[-1].set_linestyle("--")                # it lies on the first
+    axes[0, 1].legend(frameon=False, fontsize=9)
 
     hidden = full[:2](x)
     hidden.retain_grad()

@@ -28,6 +28,7 @@ OPERATIONS = {
         "sum of a product": lambda: (x @ x).sum(), "mean": lambda: (x @ x).mean(), "exp": lambda: tg.exp(x @ x),
         "softmax": lambda: F.softmax(x @ x), "layer_norm": lambda: nn.LayerNorm(4)(x @ x), "variance": lambda: (x @ x).var(),
         "batch_norm": lambda: nn.BatchNorm1d(4)(x @ x), "cross_entropy": lambda: F.cross_entropy(x @ x, ids),
+        "group_norm with silu": lambda: F.group_norm_silu(nn.Conv2d(3, 2, 3)(image), 1),
         "mse": lambda: F.mse_loss(x @ x, tg.zeros(4, 4)), "product + data": lambda: x @ x + x, "relu": lambda: F.relu(x),
         "embedding": lambda: nn.Embedding(5, 3)(ids)},
 }

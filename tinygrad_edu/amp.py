@@ -68,11 +68,11 @@ def _apply(function, inputs):
         as_it_is = not floats or any(x.dtype == np.float64 for x in floats)
         if as_it_is:
             y = function.apply(*inputs)
-        elif function.name in HALF:
+        elif _is_in(HALF, function):
             narrow = [_to(np.float16, x) for x in inputs]
             wide = [_to(np.float32, x) for x in narrow] if on_host or _is_cuda(function) else narrow
             y = _to(np.float16, function.apply(*wide))
-        elif function.name in FULL:
+        elif _is_in(FULL, function):
             y = function.apply(*(_to(np.float32, x) for x in inputs))
         elif function.broadcasts and any(x.dtype == np.float16 for x in floats):
             y = function.apply(*(_to(np.float16, x) if isinstance(x, Parameter) else x for x in inputs))
@@ -84,6 +84,11 @@ def _apply(function, inputs):
         caller = sys._getframe(3)           # of the public function that called Function.apply
         y.creator.made_at = function.made_at = caller.f_code, caller.f_lasti
     return y
+
+
+def _is_in(table, function):
+    """Is this kind of operation named there, or one that it was made from (group norm, for group norm with SiLU)?"""
+    return any(kind.__name__ in table for kind in type(function).__mro__)
 
 
 def _to(dtype, x):
