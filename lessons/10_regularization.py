@@ -224,7 +224,9 @@ for (seen, answers), (others, right) in [((few, few_labels), (rest, rest_labels)
 
 curves |= {"200 digits": plain_curve, "200 digits, moved": moved_curve}
 plain_test, moved_test = np.mean(scores, axis=0)
-lesson.claim("200 digits: points gained by moving the pictures", moved_test - plain_test, ">=", 1.0, row="D04", kind="C",
+# Two points were hoped for. Seeds 0 to 4 gained 2.5, 1.3, 1.9, 2.6 and 3.1: more than two as a rule, but not every time.
+# The promise is the median less three times the median deviation from it.
+lesson.claim("200 digits: points gained by moving the pictures", moved_test - plain_test, ">=", 0.9, row="D04", kind="C",
              baseline=0.0)
 print(f"  test accuracy, %: plain {plain_test:.1f}, moved {moved_test:.1f}; dropout, first draw {100 - 100 * wrong.mean():.1f}")
 
