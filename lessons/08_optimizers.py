@@ -332,7 +332,7 @@ print(f"  the first gradient's norm: {norms[0]:.0f}; unlimited, {np.argmin(np.is
 lesson.claim("RNN without clipping: share of steps with a loss", np.isfinite(free).mean(), "<", 1, row="C06", kind="E")
 lesson.claim("RNN with clipping: share of steps with a loss", np.isfinite(clipped).mean(), "==", 1, row="C06", kind="E",
              baseline=np.isfinite(free).mean())
-lesson.claim("RNN with clipping: loss at the end", clipped[-20:].mean(), "<=", 0.25, row="C06", kind="C", baseline=clipped[0],
+lesson.claim("RNN with clipping: loss at the end", clipped[-20:].mean(), "<=", 0.22, row="C06", kind="C", baseline=clipped[0],
              oracle=1 / 6)
 
 # %%
