@@ -326,9 +326,10 @@ lesson.claim("connections that this lesson asked for", len(connections), "==", 0
 if lesson.draws:
     figure, (left, middle, right) = panels(1, 3, size=(15.5, 5.2))
     left.set_axis_off()
-    left.set_title(f"the list, {len(whole.instructions)} instructions made {len(short.instructions)}", loc="left", fontsize=11)
-    left.text(0, 1, "\n".join(str(step).partition(";")[0][:44].rstrip(")") + ")" for step in short.instructions), va="top",
-              family="monospace", fontsize=7.5, transform=left.transAxes)
+    listed = remove_dead_code(fold_constants(graph)).instructions
+    left.set_title(f"the list: of {len(graph.instructions)} instructions {len(listed)} are left", loc="left", fontsize=11)
+    left.text(0, 0.98, "\n".join(str(step).partition(";")[0].rstrip(")") + ")" for step in listed), va="top",
+              family="monospace", fontsize=9, linespacing=1.35, transform=left.transAxes)
 
     weights = folded[3].weight.data                                     # of the second convolution
     grid = weight_scale(weights, 4)
