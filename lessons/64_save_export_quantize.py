@@ -171,7 +171,8 @@ class Words(nn.Module):
     """Word ids through an embedding, attention, layer norm and an LSTM."""
 
     def __init__(self):
-        self.words, self.norm, self.attention = nn.Embedding(20, 16), nn.LayerNorm(16), nn.MultiheadAttention(16, 4, batch_first=True)
+        self.words, self.norm = nn.Embedding(20, 16), nn.LayerNorm(16)
+        self.attention = nn.MultiheadAttention(16, 4, batch_first=True)
         self.memory, self.out = nn.LSTM(16, 12, batch_first=True), nn.Linear(12, 3)
 
     def forward(self, ids):
@@ -263,8 +264,8 @@ def straight_through(gy, x, scale, top):                                # backwa
 w = Tensor(np.random.default_rng(lesson.seed).standard_normal(1000), requires_grad=True)
 y = fake_quantize(w, 0.25, 0, -7, 7)
 y.backward(Tensor(w.data + 1))
-off = max(abs(y.data - rounded_to(w.data, 0.25, 7)).max(), abs(w.grad.data - straight_through(w.data + 1, w.data, 0.25, 7)).max())
-lesson.claim("rounding and its gradient, ours against the library's", off, "<=", 1e-12, row="V04", kind="E")
+off = abs(y.data - rounded_to(w.data, 0.25, 7)).max(), abs(w.grad.data - straight_through(w.data + 1, w.data, 0.25, 7)).max()
+lesson.claim("rounding and its gradient, ours against the library's", max(off), "<=", 1e-12, row="V04", kind="E")
 
 table = {8: ((small_points, small_nats), None)}
 for bits in (4, 2):
@@ -283,10 +284,12 @@ for bits, scores in table.items():
     print(f"    {bits}   " + "".join(f"   {s[0]:6.1f} {s[1]:8.4f}  " if s else "" for s in scores))
 
 cost, cost_practised = table[4][0][1] - nats, table[4][1][1] - nats
-lesson.claim("4 bits, practised: points lost", points - tiny_points, "<=", 1.0, row="V04", kind="C", baseline=points - table[4][0][0])
-lesson.claim("4 bits: nats that rounding costs, won back by practice", cost - cost_practised, ">", 0, row="V04", kind="C", baseline=0)
-lesson.claim("4 bits: the file is times smaller", float_size / file_size(tiny, "int4.safetensors"), ">=", 7.0, row="V04", kind="S",
-             oracle=8)
+lesson.claim("4 bits, practised: points lost", points - tiny_points, "<=", 1.0, row="V04", kind="C",
+             baseline=points - table[4][0][0])
+lesson.claim("4 bits: nats that rounding costs, won back by practice", cost - cost_practised, ">", 0, row="V04", kind="C",
+             baseline=0)
+lesson.claim("4 bits: the file is times smaller", float_size / file_size(tiny, "int4.safetensors"), ">=", 7.0, row="V04",
+             kind="S", oracle=8)
 lesson.claim("2 bits: points won back by practice", table[2][1][0] - table[2][0][0], ">=", 10, row="V04", kind="C", baseline=0)
 
 # %% [markdown]
@@ -323,9 +326,10 @@ lesson.claim("connections that this lesson asked for", len(connections), "==", 0
 if lesson.draws:
     figure, (left, middle, right) = panels(1, 3, size=(15.5, 5.2))
     left.set_axis_off()
-    left.set_title(f"the list, {len(whole.instructions)} instructions folded to {len(short.instructions)}", loc="left", fontsize=11)
-    left.text(0, 1, "\n".join(str(step).partition(";")[0][:44].rstrip(")") + ")" for step in short.instructions), va="top",
-              family="monospace", fontsize=7.5, transform=left.transAxes)
+    listed = remove_dead_code(fold_constants(graph)).instructions
+    left.set_title(f"the list: of {len(graph.instructions)} instructions {len(listed)} are left", loc="left", fontsize=11)
+    left.text(0, 0.98, "\n".join(str(step).partition(";")[0].rstrip(")") + ")" for step in listed), va="top",
+              family="monospace", fontsize=9, linespacing=1.35, transform=left.transAxes)
 
     weights = folded[3].weight.data                                     # of the second convolution
     grid = weight_scale(weights, 4)
@@ -339,7 +343,7 @@ if lesson.draws:
     right.plot(list(table), [scores[0][1] for scores in table.values()], "o-", label="rounded after training")
     right.plot([4, 2], [table[bits][1][1] for bits in (4, 2)], "s-", label="rounded in training")
     right.axhline(nats, color="#94a4a2", linestyle="--", label="32 bits")
-    right.set(xlabel="bits", ylabel="test cross-entropy, nats", yscale="log", xlim=(8.5, 1.5))
+    right.set(xlabel="bits", ylabel="test cross-entropy, nats", yscale="log", xlim=(8.5, 1.5), xticks=list(table))
     right.set_title("what bits cost", loc="left", fontsize=11)
     right.legend(frameon=False, fontsize=9)
     lesson.save(figure)
