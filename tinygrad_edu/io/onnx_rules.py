@@ -297,7 +297,8 @@ def recurrence(w, step):
 RULES = {
     **dict.fromkeys(UNARY, unary), **dict.fromkeys(BINARY, binary), **dict.fromkeys(REDUCE, reduce),
     **dict.fromkeys(GATES, recurrence), linalg.Linear: linear,
-    e.Square: square, e.Power: power, e.Expm1: expm1, e.Log1p: log1p, e.LogAddExp: logaddexp, e.Clip: clip, e.Where: where, e.Cast: cast, shape.Reshape: reshape, shape.Transpose: transpose,
+    e.Square: square, e.Power: power, e.Expm1: expm1, e.Log1p: log1p, e.LogAddExp: logaddexp, e.Clip: clip, e.Where: where,
+    e.Cast: cast, shape.Reshape: reshape, shape.Transpose: transpose,
     shape.BroadcastTo: broadcast, shape.Concatenate: concatenate, shape.Pad: pad, shape.Flip: flip, shape.Roll: roll,
     reduction.CumulativeSum: cumsum, indexing.GetItem: get_item, indexing.TakeAlongAxis: take_along_axis,
     activations.GELU: gelu, activations.TanhGELU: gelu, activations.SiLU: silu, embedding.Embedding: embed,
