@@ -11,6 +11,7 @@ from ..threads import in_threads
 
 _BLOCK = 1 << 17        # numbers of w in one block: in smaller ones two threads wait for each other at every call
 
+
 class Optimizer:
     """Base class. `parameters`: Parameters, or dicts {"params": [...], option: value} for groups with their own options.
 
