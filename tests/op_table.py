@@ -408,6 +408,8 @@ row("pixel_shuffle", lambda x, r: np_shuffle(x, r), shuffled(), lambda x, r: F.p
 row("pixel_unshuffle", lambda x, r: np.concatenate([x[:, c:c + 1, i::r, j::r] for c in range(x.shape[1]) for i in range(r)
                                                     for j in range(r)], 1), shuffled(back=True),
     lambda x, r: F.pixel_unshuffle(x, r))
+row("linear", lambda x, weight: x @ weight.T, st.integers(0, 2).flatmap(lambda n: case(of((0,) * n + (3,)), of((4, 3)))),
+    label="without a bias, and empty")
 row("conv1d", np_convolution, convolutions(1))
 row("conv2d", np_convolution, convolutions(2))
 row("conv_transpose1d", np_conv_transpose, transposed_convolutions(1))

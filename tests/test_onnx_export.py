@@ -115,6 +115,8 @@ RULES = {
     "elu": F.elu,
     "softplus and mish": lambda x: F.softplus(x) + F.mish(x),
     "gelu of both kinds": lambda x: F.gelu(x) + F.gelu(x, approximate="tanh"),
+    "group norm and SiLU": lambda x: F.group_norm_silu(x, 2),
+    "linear": lambda x: F.linear(x, np.ones((2, 5)) + np.eye(2, 5)) + F.linear(x[:, 0], np.eye(2, 5), np.ones(2))[:, None],
     "a fixed mask": lambda x: ops.where(np.arange(5) % 2 == 0, x, 0.0),
     "softmax": lambda x: F.softmax(x, axis=1) + F.log_softmax(x),
     "reductions": lambda x: (x.sum(axis=1, keepdims=True) + x.mean(axis=(1, 2), keepdims=True) + x.max(axis=-1, keepdims=True)
@@ -159,8 +161,8 @@ def test_names_versions_and_the_dynamic_axis(tmp_path):
     assert (x.name, y.name) == ("pixels", "classes")
     assert [d.dim_param or d.dim_value for d in x.type.tensor_type.shape.dim] == ["N", 3]
     assert [d.dim_param or d.dim_value for d in y.type.tensor_type.shape.dim] == ["N", 2]
-    assert {c.name for c in model.graph.initializer} == {"0.weight/Transpose", "0.bias"}
-    assert [node.op_type for node in model.graph.node] == ["MatMul", "Add", "Tanh", "Identity"]
+    assert {c.name for c in model.graph.initializer} == {"0.weight", "0.bias"}
+    assert [node.op_type for node in model.graph.node] == ["Gemm", "Tanh", "Identity"]
 
 
 def test_kernels_keep_their_names(tmp_path):

@@ -144,12 +144,10 @@ def test_the_listing():
         "x: float32 (N, 3)",
         "0.weight: constant float32 (2, 3)",
         "0.bias: constant float32 (2,)",
-        "%1 = Transpose(0.weight; axes=(1, 0))  (3, 2)  0",
-        "%2 = MatMul(x, %1)                     (N, 2)  0",
-        "%3 = Add(%2, 0.bias)                   (N, 2)  0",
-        "%4 = Multiply(0.1, %3)                 (N, 2)  1",
-        "%5 = Where(%3, %4; condition=%3 > 0)   (N, 2)  1",
-        "return %5"]
+        "%1 = Linear(x, 0.weight, 0.bias)      (N, 2)  0",
+        "%2 = Multiply(0.1, %1)                (N, 2)  1",
+        "%3 = Where(%1, %2; condition=%1 > 0)  (N, 2)  1",
+        "return %3"]
 
 
 def test_gradients_flow_through_the_graph_to_the_input_and_the_parameters():

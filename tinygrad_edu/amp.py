@@ -30,13 +30,13 @@ from .ops import cast
 from .tensor import Tensor
 
 # What gets float16: what a GPU has special hardware for, and what the time goes into.
-HALF = {"MatMul", "Conv2d", "ConvTranspose2d", "RNN", "LSTM", "GRU", "Attention"}
+HALF = {"MatMul", "Linear", "Conv2d", "ConvTranspose2d", "RNN", "LSTM", "GRU", "Attention"}
 
 # What gets float32: what is out of range soon (exp x from x = 11 on, x^2 from 256 on), what adds up many numbers, what is
 # the difference of nearly equal ones.
 FULL = {"Exp", "Expm1", "Log", "Log1p", "LogAddExp", "Power", "PowerOf", "Square",
-        "Sum", "Mean", "CumulativeSum", "LogSumExp", "Softmax", "LogSoftmax", "LayerNorm", "RMSNorm", "GroupNorm", "BatchNorm",
-        "CrossEntropy", "BinaryCrossEntropy", "Inverse", "LogAbsDet", "Cholesky", "Solve"}
+        "Sum", "Mean", "CumulativeSum", "LogSumExp", "Softmax", "LogSoftmax", "LayerNorm", "RMSNorm", "GroupNorm", "GroupNormSiLU",
+        "BatchNorm", "CrossEntropy", "BinaryCrossEntropy", "Inverse", "LogAbsDet", "Cholesky", "Solve"}
 
 # All others take what comes: float16 stays float16, and float16 with float32 gives float32, as everywhere. With one exception:
 # in an elementwise operation a Parameter, such as a bias, follows the float16 that it is combined with.

@@ -28,6 +28,7 @@ from .tensor import Tensor
 
 FLOPS = {
     "MatMul": lambda y, a, b: 2 * y.size * a.shape[-1],
+    "Linear": lambda y, x, w, b=None: 2 * y.size * x.shape[-1],
     "Conv2d": lambda y, x, weight, bias: 2 * y.size * math.prod(weight.shape[1:]),
     "ConvTranspose2d": lambda y, x, weight, bias: 2 * x.size * math.prod(weight.shape[1:]),
     "Attention": lambda y, q, k, v, *bias: 2 * k.shape[-2] * (q.size + y.size),           # as if nothing were hidden

@@ -2,8 +2,9 @@
 import math
 
 from .. import backend, ops
-from ..ops import einsum, maximum, sqrt, square, sum, swapaxes
+from ..ops import einsum, maximum, sqrt, square, sum
 from ..ops.elementwise import array_of
+from ..ops.linalg import Linear
 from .activations import SELU_ALPHA, SELU_SCALE
 
 
@@ -11,8 +12,11 @@ def linear(x, weight, bias=None):
     """x W' + bias: x (.., in), weight (out, in), bias (out,) -> (.., out)."""
     if x.shape[-1] != weight.shape[-1]:
         raise ValueError(f"linear: x has {x.shape[-1]} features, weight {weight.shape} expects {weight.shape[-1]}")
-    y = x @ swapaxes(weight, 0, 1)
-    return y if bias is None else y + bias
+    if bias is None:
+        return Linear().apply(x, weight)
+    if tuple(bias.shape) != weight.shape[:1]:
+        raise ValueError(f"linear: bias has shape {tuple(bias.shape)}, expected {tuple(weight.shape[:1])}")
+    return Linear().apply(x, weight, bias)
 
 
 def bilinear(x, z, weight, bias=None):

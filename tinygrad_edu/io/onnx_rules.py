@@ -38,6 +38,16 @@ def binary(w, step):
     return w.node(BINARY[step.kind], [w.operand(x, step.dtype) for x in step.inputs])
 
 
+def linear(w, step):
+    """x W' + b; ONNX's Gemm, which does that at once, knows only matrices x."""
+    x, weight, *bias = step.inputs
+    if len(step.shape) == 2:
+        return w.node("Gemm", [w.operand(part, step.dtype) for part in step.inputs], {"transB": 1})
+    turned = w.node("Transpose", [w.operand(weight, step.dtype)], {"perm": [1, 0]})
+    y = w.node("MatMul", [w.operand(x, step.dtype), turned])
+    return w.node("Add", [y, w.operand(bias[0], step.dtype)]) if bias else y
+
+
 def square(w, step):
     x = w.operand(step.inputs[0])
     return w.node("Mul", [x, x])
@@ -286,8 +296,9 @@ def recurrence(w, step):
 
 RULES = {
     **dict.fromkeys(UNARY, unary), **dict.fromkeys(BINARY, binary), **dict.fromkeys(REDUCE, reduce),
-    **dict.fromkeys(GATES, recurrence), e.Square: square, e.Power: power, e.Expm1: expm1, e.Log1p: log1p,
-    e.LogAddExp: logaddexp, e.Clip: clip, e.Where: where, e.Cast: cast, shape.Reshape: reshape, shape.Transpose: transpose,
+    **dict.fromkeys(GATES, recurrence), linalg.Linear: linear,
+    e.Square: square, e.Power: power, e.Expm1: expm1, e.Log1p: log1p, e.LogAddExp: logaddexp, e.Clip: clip, e.Where: where,
+    e.Cast: cast, shape.Reshape: reshape, shape.Transpose: transpose,
     shape.BroadcastTo: broadcast, shape.Concatenate: concatenate, shape.Pad: pad, shape.Flip: flip, shape.Roll: roll,
     reduction.CumulativeSum: cumsum, indexing.GetItem: get_item, indexing.TakeAlongAxis: take_along_axis,
     activations.GELU: gelu, activations.TanhGELU: gelu, activations.SiLU: silu, embedding.Embedding: embed,
