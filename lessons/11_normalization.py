@@ -256,7 +256,8 @@ def draw_histograms(axes, layers, title):
     axes.set_title(title, loc="left", fontsize=11)
 
 def running_mean(losses, n):
-    return np.convolve(np.nan_to_num(losses, nan=1e9, posinf=1e9), np.ones(n) / n, mode="valid")
+    """The mean of n losses in a row; what is above 3, or no number any more, is drawn at 3."""
+    return np.convolve(np.minimum(np.nan_to_num(losses, nan=3.0, posinf=3.0), 3.0), np.ones(n) / n, mode="valid")
 
 if lesson.draws:
     figure, axes = panels(2, 3, size=(14, 8))
@@ -265,7 +266,7 @@ if lesson.draws:
     draw_histograms(axes[0, 2], after["batch norm"], "Batch norm, trained")
     plot_curves({name: running_mean(losses, 20) for name, losses in runs.items()}, xlabel="step", ylabel="training loss",
                 axes=axes[1, 0], title="Fifteen layers")
-    axes[1, 0].set_ylim(0, 3)
+    axes[1, 0].set_ylim(0, 3.1)
     plot_curves({name: running_mean(losses, min(200, len(losses))) for name, losses in pairs.items()}, xlabel="step",
                 axes=axes[1, 1], ylabel="training loss", title="Batches of two")
     axes[1, 1].set_ylim(0, 2.5)
