@@ -4,9 +4,9 @@ Every model of the last sixty lessons died when its script ended. What must a fi
 never stopped? What, so that a program which has never heard of this library can run the model? And how few bits do for that?
 
 You will stop a training in the middle and resume it to the last bit, write a network down as a list of operations that runs
-without its source, hand it to another runtime, and round its numbers to 256 levels, which it hardly notices, to 15, which costs up to
-a point, and to 3, which ruins it, until it may practise with them. Expected: no more than a point lost with 8 bits and a file
-3.8 times smaller; with 4 bits and practice no more than a point and 7 times; with 2 bits most of what was lost won back.
+without its source, hand it to another runtime, and round its numbers to 256 levels, which it hardly notices, to 15, which
+costs up to a point, and to 3, which ruins it, until it may practise with them. Expected: no more than a point lost with 8 bits
+and a file 3.8 times smaller; with 4 bits and practice no more than a point and 7 times; with 2 bits most of the loss won back.
 
 Papers: Jacob et al. 2017, arXiv:1712.05877 (integers for inference); Bengio, Leonard & Courville 2013, arXiv:1308.3432 (the
 straight-through gradient).
