@@ -52,7 +52,7 @@ def test_the_grid_of_activations_covers_its_range_and_zero(a, b, bits):
     assert -zero * scale <= low + 0.51 * scale and (2 ** bits - 1 - zero) * scale >= high - 0.51 * scale
 
 
-@given(hnp.arrays(np.float64, hnp.array_shapes(min_dims=2, max_dims=4, max_side=4), elements=st.floats(-10, 10)),
+@given(hnp.arrays(np.float64, hnp.array_shapes(min_dims=2, max_dims=4, max_side=4), elements=st.floats(-10, 10, width=32)),
        st.integers(2, 8))
 def test_a_weight_is_off_by_half_a_step_at_most(w, bits):
     scale = weight_scale(w, bits)
@@ -63,6 +63,12 @@ def test_a_weight_is_off_by_half_a_step_at_most(w, bits):
     rows, rounded = w.reshape(len(w), -1), rounded.reshape(len(w), -1)
     largest = range(len(w)), abs(rows).argmax(axis=1)                   # the largest number is on the grid
     np.testing.assert_allclose(rounded[largest], rows[largest])
+
+
+def test_weights_too_small_for_a_scale_become_zero():
+    w = np.array([[5e-324, -5e-324], [0.0, 0.0], [1.0, -1.0]])
+    assert weight_scale(w, 3).reshape(-1).tolist() == [1, 1, 1 / 3]
+    np.testing.assert_allclose(fake_quantize(w, weight_scale(w, 3), 0, -3, 3), [[0, 0], [0, 0], [1, -1]])
 
 
 # ---------------------------------------------------------------- the straight-through gradient, by definition

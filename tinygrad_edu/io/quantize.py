@@ -54,8 +54,8 @@ def fake_quantize(x, scale, zero_point, low, high):
 
 def weight_scale(weight, bits):
     """The scale of each output of weight (O, ..), an array (O, 1, ..): its largest number becomes the largest integer."""
-    largest = abs(weight).reshape(len(weight), -1).max(axis=1)
-    scale = backend.array_module(weight).where(largest > 0, largest / top(bits), 1)
+    xp, scale = backend.array_module(weight), abs(weight).reshape(len(weight), -1).max(axis=1) / top(bits)
+    scale = xp.where(scale > xp.finfo(weight.dtype).tiny, scale, 1)             # an output of zeros, or as good as that
     return scale.astype(weight.dtype).reshape(-1, *(1,) * (weight.ndim - 1))
 
 
