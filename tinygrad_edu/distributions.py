@@ -9,7 +9,8 @@ from . import backend, functional as F
 from .autograd import no_grad
 from .creation import randn
 from .kernels.softmax import log_softmax
-from .ops import exp, log, sigmoid, square, sum, take_along_axis
+from .ops import clip, exp, expm1, log, logsumexp, round, sigmoid, square, sum, take_along_axis, where
+from .ops.elementwise import array_of
 from .tensor import Tensor
 
 
@@ -87,6 +88,36 @@ class Categorical:
         """-sum p ln p over the last axis"""
         log_p = log_softmax(self.logits)
         return -sum(exp(log_p) * log_p, axis=-1)
+
+
+class DiscretizedLogisticMixture:
+    """Whole numbers 0..levels-1 from a mixture of K logistic distributions: real numbers, rounded, the outermost taking the tails.
+
+    logits, loc, log_scale (.., K). P(l) = sum_k softmax(logits)_k (F((l + 1/2 - loc_k) / scale_k) - F((l - 1/2 - loc_k) / scale_k))
+    with F = sigmoid, F = 0 below the lowest level and 1 above the highest. Salimans et al. 2017, arXiv:1701.05517.
+    """
+
+    def __init__(self, logits, loc, log_scale, levels):
+        self.logits, self.loc, self.log_scale, self.levels = logits, loc, log_scale, levels
+
+    def log_prob(self, x):
+        """ln P(x) of whole numbers x (..). With b = a + 1 / scale: F(b) - F(a) = F(b) F(-a) (1 - exp(-1 / scale))."""
+        x = array_of(x)[..., None]
+        narrow = exp(-self.log_scale)
+        a, b = (x - 0.5 - self.loc) * narrow, (x + 0.5 - self.loc) * narrow
+        lowest, highest = x == 0, x == self.levels - 1
+        log_p = (where(highest, 0.0, F.logsigmoid(b)) + where(lowest, 0.0, F.logsigmoid(-a))
+                 + where(lowest | highest, 0.0, log(-expm1(-narrow))))
+        return logsumexp(log_softmax(self.logits) + log_p, axis=-1)
+
+    def sample(self):
+        """One whole number for each row, outside the graph, as floats."""
+        with no_grad():
+            k = Categorical(self.logits).sample()[..., None]
+            loc, log_scale = (take_along_axis(t, array_of(k), axis=-1)[..., 0] for t in (self.loc, self.log_scale))
+            u = backend.to_device(backend.generator().uniform(1e-5, 1 - 1e-5, loc.shape), loc.device).astype(loc.dtype)
+            logistic = loc + exp(log_scale) * (log(Tensor(u)) - log(Tensor(1 - u)))
+            return clip(round(logistic), 0, self.levels - 1)
 
 
 def kl_divergence(p, q):
