@@ -186,8 +186,8 @@ lesson.claim("gated: all of dlogits/dx on or above the diagonal", np.abs(np.triu
 
 # %%
 pictures, picture_test, epochs = x[:, None], test[:, None], lesson.pick(16, 1)
-blinkered = train(PlainPixelCNN(32, layers=4), nats_of_bits, pictures, epochs, lr=3e-3)
-pixelcnn = train(PixelCNN(32, layers=4), nats_of_bits, pictures, epochs, lr=3e-3)
+blinkered = train(PlainPixelCNN(24, layers=4), nats_of_bits, pictures, epochs, lr=3e-3)
+pixelcnn = train(PixelCNN(24, layers=4), nats_of_bits, pictures, epochs, lr=3e-3)
 blinkered_nats, pixelcnn_nats = (evaluate(model, nats_of_bits, picture_test) for model in (blinkered, pixelcnn))
 lesson.claim("PixelCNN on binary digits, test nats", pixelcnn_nats, "<=", 18.4, row="L03", kind="O", baseline=independent, oracle=18.44)
 print(f"the plain stack with its blind spot, as long: {blinkered_nats:.2f}")
@@ -228,15 +228,21 @@ def bits_of_greys(model, x):
 shades, shades_test = (levels(v)[:, None].astype("float32") for v in (grey, grey_test))
 counts = 1 / 17 + np.stack([(shades[:, 0] == level).sum(axis=0) for level in range(17)])    # (17, 8, 8), a little of everything
 histogram = -np.log2(np.take_along_axis(counts / counts.sum(axis=0), shades_test[:, 0].astype(int), axis=0)).mean()
-painter = train(PixelCNN(32, layers=4, outputs=3 * K), bits_of_greys, shades, epochs, lr=3e-3)
+painter = train(PixelCNN(24, layers=4, outputs=3 * K), bits_of_greys, shades, epochs, lr=3e-3)
 painter_bits = evaluate(painter, bits_of_greys, shades_test)
 lesson.claim("grey digits, bits a pixel", painter_bits, "<", 2.43, row="L04", kind="O", baseline=histogram)
 
 # %%
 if lesson.draws:
-    figure, axes = panels(2, 3, size=(13, 7.4))
-    show_grid([views["plain"] > 0, before, views["gated"] > 0], titles=["plain", "may see", "gated"], axes=axes[0, 0],
-              title="what one pixel's logit depends on")
+    def painted(seen):
+        """(8, 8, 3): blue where seen, grey where not, red the pixel itself."""
+        picture = np.where(seen[..., None], (0.25, 0.56, 0.85), (0.88, 0.88, 0.88))
+        picture[4, 3] = 0.74, 0.12, 0.0
+        return picture
+
+    figure, axes = panels(2, 3, size=(13, 6.4))
+    show_grid(np.stack([painted(seen) for seen in (views["plain"] > 0, before, views["gated"] > 0)]), axes=axes[0, 0],
+              titles=["plain", "may see", "gated"], title="what the red pixel's logit depends on")
     show_grid(x[:32], columns=8, title="digits", axes=axes[0, 1])
     show_grid(made.sample(32).reshape(-1, 8, 8), columns=8, title=f"MADE, {made_nats:.1f} nats", axes=axes[0, 2])
     drawn = sample_pixels(pixelcnn, lambda outputs: Bernoulli(outputs[:, 0]), 32, 8, 8)

@@ -90,7 +90,7 @@ lesson.claim("NICE's couplings: |ln |det||", volume, "==", 0.0, row="M02", kind=
 moons = TwoMoons(noise=0.1)
 test = Tensor(moons.sample(5000))
 truth = -moons.log_density(test.numpy()).mean()
-steps = lesson.pick(2000, 60)
+steps = lesson.pick(1500, 60)
 
 def train(flow, draw, steps, loss, lr=2e-3):
     """Adam; the step size rises for 50 steps and falls over the second half. Returns the losses."""
@@ -242,7 +242,7 @@ unmixed.initialize(first)
 curves = {}
 for name, flow in (("Glow", glow), ("without the 1x1 convolutions", unmixed)):
     draw = lambda: dequantize(train_levels[rng.integers(len(train_levels), size=64)])
-    curves[name] = [bits(n) for n in train(flow, draw, lesson.pick(800, 12), nats)]
+    curves[name] = [bits(n) for n in train(flow, draw, lesson.pick(600, 12), nats)]
 
 def bits_on(flow, levels, draws=4):
     """Bits a pixel on whole-numbered pictures, averaged over draws of the noise."""
