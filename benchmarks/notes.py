@@ -55,6 +55,8 @@ WHY = {
         "threads lose at N = 32 and win a third at N = 128.",
     "attention_1024":
         "Two exponentials a score (2.4 ns each) and five products (1.3 ns each).",
+    "elementwise":
+        "At the target within its noise: exp and tanh of NumPy, shared by two threads.",
     "lenet":
         "Convolution 80 %; of that BLAS three fifths, copying windows a sixth, writing maps an eighth.",
     "unet":
