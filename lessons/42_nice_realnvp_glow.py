@@ -90,7 +90,7 @@ lesson.claim("NICE's couplings: |ln |det||", volume, "==", 0.0, row="M02", kind=
 moons = TwoMoons(noise=0.1)
 test = Tensor(moons.sample(5000))
 truth = -moons.log_density(test.numpy()).mean()
-steps = lesson.pick(1500, 60)
+steps = lesson.pick(1500, 30)
 
 def train(flow, draw, steps, loss, lr=2e-3):
     """Adam; the step size rises for 50 steps and falls over the second half. Returns the losses."""
@@ -155,7 +155,7 @@ def only_the_base(flow, x):
     return -flow.base.log_prob(flow(x)[0]).sum(axis=1).mean()
 
 forgetful = RealNVP(layers=8)
-train(forgetful, lambda: moons.sample(256), lesson.pick(400, 60), only_the_base)
+train(forgetful, lambda: moons.sample(256), lesson.pick(400, 30), only_the_base)
 with no_grad():
     spread = forgetful(test)[0].numpy().std()
 told, meant = only_the_base(forgetful, test).item(), nats_on(forgetful, test)
@@ -169,7 +169,7 @@ lesson.claim("without ln |det|: nats a point", meant, ">", gaussian, row="M01", 
 
 # %%
 stuck = Flow(*[AffineCoupling(every_other(2, 0), (64, 64)) for _ in range(8)])
-train(stuck, lambda: moons.sample(256), lesson.pick(1000, 60), nats)
+train(stuck, lambda: moons.sample(256), lesson.pick(1000, 30), nats)
 with no_grad():
     untouched = np.abs((stuck(test)[0] - test).numpy()[:, 0]).max()
 lesson.claim("no turns: how far the first coordinate moves", untouched, "==", 0.0, row="M03", kind="S")
@@ -242,7 +242,7 @@ unmixed.initialize(first)
 curves = {}
 for name, flow in (("Glow", glow), ("without the 1x1 convolutions", unmixed)):
     draw = lambda: dequantize(train_levels[rng.integers(len(train_levels), size=64)])
-    curves[name] = [bits(n) for n in train(flow, draw, lesson.pick(600, 12), nats)]
+    curves[name] = [bits(n) for n in train(flow, draw, lesson.pick(600, 6), nats)]
 
 def bits_on(flow, levels, draws=4):
     """Bits a pixel on whole-numbered pictures, averaged over draws of the noise."""
