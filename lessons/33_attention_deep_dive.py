@@ -169,9 +169,11 @@ def by_list(q, k, v, mask):
     return (tg.expand_dims(w, 2) * v[places]).sum(axis=1)                   # (T, V)
 
 inputs = rng.standard_normal((4, 64, 16))
-error = apart(by_tensors(lambda q, k, v: by_list(q, k, v, sparse))(*inputs),
-              by_tensors(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, mask=sparse))(*inputs))
-lesson.claim("sparse: listed against masked, value and gradients", error, "<=", 1e-6, row="H12", kind="E")
+listed = by_tensors(lambda q, k, v: by_list(q, k, v, sparse))(*inputs)
+masked, open_to_all = (by_tensors(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, mask))(*inputs)
+                       for mask in (sparse, np.tri(64, dtype=bool)))
+lesson.claim("sparse: listed against masked, value and gradients", apart(listed, masked), "<=", 1e-6, row="H12", kind="E",
+             baseline=apart(listed, open_to_all))
 
 # %% [markdown]
 # ## RoPE: only the distance counts
@@ -222,7 +224,7 @@ lesson.claim("RoPE: neighbours against halves, channels in order", difference, "
 #
 # ALiBi does nothing to the words at all. From each score it takes the distance times a slope, one slope for each head: 1/4,
 # 1/16, 1/64, 1/256 for four. One head looks at the last few words, another far back; and a distance never seen in training is
-# simply a little worse than the largest seen.
+# a little worse than the largest seen, no more.
 
 # %%
 slopes, back = np.array([1 / 4, 1 / 16, 1 / 64, 1 / 256]), np.abs(np.arange(9)[:, None] - np.arange(9))
@@ -319,6 +321,9 @@ lesson.claim("long copy, local only: nats a letter", copied["local"], ">=", 2.0,
 # Sentences from a grammar, written letter by letter. The grammar says how likely each sentence is, so we know what this text
 # costs one who knows all: about 0.22 nats a letter. We train on pieces of 32 letters and test on pieces of 128. A piece is cut
 # anywhere and starts amid a sentence, so its first letters are harder: who can read on pays less a letter, not more.
+#
+# (Why not words? We tried them first. The losses rose by 37 % with sinusoids, by 8 % with RoPE, and fell by 1 % with ALiBi: the
+# same order. But a word cannot be guessed well in any case, 0.99 nats, so not to understand costs less beside that.)
 
 # %%
 words, cost = [], 0.0
@@ -378,6 +383,7 @@ lesson.finish()
 # - Let the copy lie 77 places back: six strides and five places, so two blocks must work together. How many steps more?
 # - Let the sinusoids of each training piece begin at a random place, so that in the end all 128 have been seen. Do they still
 #   get lost?
+# - Tell the reader nothing about places, `Reader(len(letters), None)`. Can it read at all? Can it read on?
 # - Ask ALiBi, instead of RoPE, for the long copy. Can its scores say "72 places back, no more and no less"?
 # - In `flash`, take off no largest score at all. From which size of q on does it fail, and how does it fail?
 # - Lesson 34 cuts pictures into words and reads them with the same blocks.
