@@ -30,8 +30,8 @@ rng = np.random.default_rng(lesson.seed)
 # %% [markdown]
 # ## Two cells
 #
-# From the input x and the last output h, four times: a matrix, and a bend. Three are gates, i (let in), f (keep) and o (tell); g is
-# what is new. Then
+# From the input x and the last output h, four times: a matrix, and a bend. Three are gates, i (let in), f (keep) and o
+# (tell); g is what is new. Then
 #
 #     c <- f c + i g          the memory: kept, and added to
 #     h <- o tanh(c)          what the world is told of it
@@ -69,8 +69,8 @@ def by_gru_cells(x, h, *weights):
 
 # %% [markdown]
 # The library runs a whole sequence in one kernel: the products W x of all steps at once, no new arrays inside the loop, and a
-# backward pass written by hand. Is it the same function? Its answers, the gradient of a random mixture of them, and the gradient
-# of a random mixture of these gradients, all three against the lines above.
+# backward pass written by hand. Is it the same function? Its answers, the gradient of a random mixture of them, and the
+# gradient of a random mixture of these gradients, all three against the lines above.
 
 # %%
 def three_orders(function, arrays):
@@ -103,17 +103,17 @@ lesson.claim("GRU: its recurrent weights, the LSTM's are 1", gru.weight_hh_l0.si
 # ## How long does it remember?
 #
 # With all matrices 0 nothing is learned yet, and every gate is the sigmoid of its bias. Then dc_T / dc_0 is f^T exactly. A
-# gate that starts at one half, as it does if nobody thinks of it, passes 2^-100 of a gradient back through a hundred steps: the old
-# problem again. With f = 1 - 1/t about a third of it (1/e) is left after t steps, and that is a bias of ln(t - 1). We do not know
-# which t is needed, so each unit draws its own, evenly from 2 to T; and the more it keeps, the less it lets in: its input
-# gate starts with a bias of -ln(t - 1).
+# gate that starts at one half, as it does if nobody thinks of it, passes 2^-100 of a gradient back through a hundred steps:
+# the old problem again. With f = 1 - 1/t about a third of it (1/e) is left after t steps, and that is a bias of ln(t - 1). We
+# do not know which t is needed, so each unit draws its own, evenly from 2 to T; and the more it keeps, the less it lets in:
+# its input gate starts with a bias of -ln(t - 1).
 
 # %%
 def kept(bias, steps):
     """dc_T / dc_0 of an LSTM of one unit without any weights."""
     c = Tensor(np.ones((1, 1)), requires_grad=True)
-    zeros, biases = np.zeros((4, 1)), np.array([0.0, bias, 0.0, 0.0])
-    last = F.lstm(np.zeros((steps, 1, 1)), np.zeros((1, 1)), c, zeros, zeros, biases)[2]
+    x, h, zeros = (Tensor(np.zeros(shape)) for shape in ((steps, 1, 1), (1, 1), (4, 1)))
+    last = F.lstm(x, h, c, zeros, zeros, Tensor(np.array([0.0, bias, 0.0, 0.0])))[2]
     return grad(last.sum(), c)[0].item()
 
 for t in (2, 10, 100):
@@ -189,14 +189,15 @@ guess = ((test_y.numpy() - 1) ** 2).mean()
 lesson.claim("adding problem, T = 100: LSTM", error["LSTM"], "<", 0.02, row="G07", kind="C", baseline=guess, oracle=0)
 lesson.claim("adding problem, T = 100: GRU", error["GRU"], "<", 0.03, row="G08", kind="C", baseline=guess, oracle=0)
 lesson.claim("the same for the plain network", error["RNN"], ">=", 0.15, row="G07", kind="C", baseline=guess)
-lesson.claim("the same for the LSTM that starts forgetful", error["LSTM, forgetful"], ">=", 0.15, row="G07", kind="C", baseline=guess)
+lesson.claim("the same for the LSTM that starts forgetful", error["LSTM, forgetful"], ">=", 0.15, row="G07", kind="C",
+             baseline=guess)
 
 # %% [markdown]
 # ## One on another
 #
-# The outputs of one network can be the inputs of a second. Brackets in two kinds, ( [ ] ) ( ): after each, how many are
-# open? One layer of 64 units against two of 39, which have fewer weights together. A plain network has to count with a state
-# that a tanh bends at every step; two layers find a way sooner. Is deeper better, then? The same for GRUs, 32 against twice 19: a
+# The outputs of one network can be the inputs of a second. Brackets in two kinds, ( [ ] ) ( ): after each, how many are open?
+# One layer of 64 units against two of 39, which have fewer weights together. A plain network has to count with a state that a
+# tanh bends at every step; two layers find a way sooner. Is deeper better, then? The same for GRUs, 32 against twice 19: a
 # cell that can keep a number by itself gains nothing here, or loses. Depth is a remedy for what a cell cannot do, not a law.
 
 # %%
@@ -246,13 +247,15 @@ lesson.claim("depth of brackets: errors of two RNN layers, one's are 1",
 #
 # A state knows what was, not what comes. Some questions are about what comes: "a" or "an"? That depends on the next word. The
 # smallest such task: coins in a row, is the next one the same as this one? (The last coin has no next one and is not asked.)
-# Who reads forwards only is right half of the time, whatever the cell. Let a second one read backwards, and put the two outputs
-# side by side: one has just seen this coin, the other the next one too. Two ways of 16 units against one of 24, with more weights.
+# Who reads forwards only is right half of the time, whatever the cell. Let a second one read backwards, and put the two
+# outputs side by side: one has just seen this coin, the other the next one too. Two ways of 16 units against one of 24, with
+# more weights.
 
 # %%
 def coins(n, steps=20):
     x = rng.integers(0, 2, (steps, n))
-    return Tensor((2 * x - 1)[:, :, None].astype("float32")), Tensor((x[1:] == x[:-1]).astype("int64"))   # (T, N, 1), (T - 1, N)
+    same = (x[1:] == x[:-1]).astype("int64")                        # (T - 1, N)
+    return Tensor((2 * x - 1)[:, :, None].astype("float32")), Tensor(same)
 
 class AskedBeforeTheLast(EachAnswer):
     def forward(self, x):
@@ -264,7 +267,8 @@ for name, cell in tellers.items():
     model = AskedBeforeTheLast(cell, 2)
     coin_curves[name] = train(model, lambda: coins(32), nats, lesson.pick(300, 3), lr=0.02)
     right[name] = share_right(model, *test_coins)
-lesson.claim("is the next coin the same? both ways", right["both ways"], ">=", 0.99, row="G10", kind="O", baseline=0.5, oracle=1)
+lesson.claim("is the next coin the same? both ways", right["both ways"], ">=", 0.99, row="G10", kind="O", baseline=0.5,
+             oracle=1)
 lesson.claim("the same, forwards only", right["forwards"], "<=", 0.6, row="G10", kind="O", baseline=0.5, oracle=0.5)
 
 # %% [markdown]
@@ -317,7 +321,7 @@ lesson.finish()
 # %% [markdown]
 # ## Things to try
 #
-# - Start all units of the LSTM with one long memory, a bias of 4, instead of drawing their times. Does it still learn in 600 steps?
+# - Start all units of the LSTM with one long memory, a bias of 4, instead of drawing their times. How many steps does it need?
 # - How far can you go? T = 400, with `remember(.., 400)` and with `remember(.., 100)`.
 # - Give the forgetful LSTM ten times the steps. Was it unable, or only slow?
 # - Add brackets spelled with three letters, a bracket open if their number of a's is odd. Does depth help a GRU now?
