@@ -129,7 +129,8 @@ lesson.claim("gradient left after 100 steps over (1 - 1/100)^100", kept(math.log
 # always says 1 has a squared error of 1/6. New sequences in every step, so there is nothing to learn by heart.
 #
 # Four networks, one loop, as many steps for each: an LSTM and a GRU that start out with a long memory; the same LSTM, but with
-# all gates starting near one half; and the plain network, with twice the units, so that it has as many weights.
+# all gates starting near one half; and the plain network, with twice the units, so that it has as many weights. Start and step
+# size were chosen by trial on the first three seeds; the plain network's, a tenth of theirs, was not tuned.
 
 # %%
 T = 100
@@ -196,9 +197,12 @@ lesson.claim("the same for the LSTM that starts forgetful", error["LSTM, forgetf
 # ## One on another
 #
 # The outputs of one network can be the inputs of a second. Brackets in two kinds, ( [ ] ) ( ): after each, how many are open?
-# One layer of 64 units against two of 39, which have fewer weights together. A plain network has to count with a state that a
-# tanh bends at every step; two layers find a way sooner. Is deeper better, then? The same for GRUs, 32 against twice 19: a
-# cell that can keep a number by itself gains nothing here, or loses. Depth is a remedy for what a cell cannot do, not a law.
+# One layer of 64 plain units against two of 39, which have fewer weights together. A plain network has to count with a state
+# that a tanh bends at every step, and two layers get there sooner. The same for GRUs, 32 units against twice 19.
+#
+# A warning that belongs to the result: the plain network is not where we looked first. In short trial runs two layers of LSTM
+# lost to one on these brackets, GRUs lost on three seeds of three, and with brackets spelled in several letters or bits two
+# layers led in one setting of seven. So read it as "depth can help a cell that counts badly", not as "deeper is better".
 
 # %%
 LENGTH = 40
