@@ -6,7 +6,7 @@ step does to its state, the gradient must undo on its way back, a hundred times:
 So do nothing to the state. Keep a second one, c, that is not multiplied by a matrix and not bent, only added to: then the
 gradient comes back as it left. What to add, what to forget and what to tell are left to gates, numbers from 0 to 1 that are
 learned. You will write both cells in a few lines and hold them against the library's, in value, gradient and double gradient;
-watch gates open at two numbers out of a hundred and stay shut for the rest; see the same cell fail when it starts out
+watch gates open at two numbers out of a hundred and stay shut for the rest; see the same cell learn later when it starts out
 forgetful; put one network on another; and read a sequence from both ends. Expected: squared error below 0.02 where guessing has
 0.167.
 
@@ -191,8 +191,11 @@ guess = ((test_y.numpy() - 1) ** 2).mean()
 lesson.claim("adding problem, T = 100: LSTM", error["LSTM"], "<", 0.02, row="G07", kind="C", baseline=guess, oracle=0)
 lesson.claim("adding problem, T = 100: GRU", error["GRU"], "<", 0.03, row="G08", kind="C", baseline=guess, oracle=0)
 lesson.claim("the same for the plain network", error["RNN"], ">=", 0.15, row="G07", kind="C", baseline=guess)
-lesson.claim("the same for the LSTM that starts forgetful", error["LSTM, forgetful"], ">=", 0.15, row="G07", kind="C",
-             baseline=guess)
+
+# %% [markdown]
+# We expected the forgetful LSTM to fail like the plain network, and promised so. It is only slower: on seed 0 it had learned
+# nothing after 600 steps (0.168), and after 1000 it was down to 0.002. A gate that can be opened is opened in the end. What the
+# plain network lacks is the gate.
 
 # %% [markdown]
 # ## One on another
@@ -328,6 +331,6 @@ lesson.finish()
 #
 # - Start all units of the LSTM with one long memory, a bias of 4, instead of drawing their times. How many steps does it need?
 # - How far can you go? T = 400, with `remember(.., 400)` and with `remember(.., 100)`.
-# - Give the forgetful LSTM ten times the steps. Was it unable, or only slow?
+# - Hold the forgetful LSTM's forget gates at one half for good. Is it now only slow, or unable?
 # - Add brackets spelled with three letters, a bracket open if their number of a's is odd. Does depth help a GRU now?
 # - Lesson 26 lets such a network write, one letter after another.
