@@ -338,15 +338,15 @@ if lesson.data is not None:
 # %%
 if lesson.draws:
     def smooth(losses, n=10):
-        return 32 * T * np.arange(n, len(losses) + 1), np.convolve(losses, np.ones(n) / n, mode="valid")
+        return 0.032 * T * np.arange(n, len(losses) + 1), np.convolve(losses, np.ones(n) / n, mode="valid")
 
     figure, axes = panels(2, 2, size=(11.5, 8.6))
     curves = axes[0, 0]
-    plot_curves({"GPT": smooth(losses), "without the mask": smooth(cheat_losses)}, "words read", "nats a word", axes=curves,
-                title="It comes down to the entropy, and must not go below")
+    plot_curves({"GPT": smooth(losses), "without the mask": smooth(cheat_losses)}, "thousand words read", "nats a word",
+                axes=curves, title="It comes down to the entropy, and must not go below")
     for level, name in ((bigram, "bigram"), (rate, "entropy")):
         curves.axhline(level, color="#26323c", linewidth=0.8, linestyle=":")
-        curves.text(0.98 * 32 * T * steps, level + 0.03, name, fontsize=8, ha="right")
+        curves.text(0.98 * 0.032 * T * steps, level + 0.03, name, fontsize=8, ha="right")
     curves.set_ylim(0, 3.5)
     plot_curves(shots, "examples in the text", "accuracy on unseen maps", axes=axes[0, 1],
                 title="The weights stand still; it learns")
