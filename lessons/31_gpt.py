@@ -115,7 +115,7 @@ def nats(model, ids, nexts, mask=None):
     with no_grad():
         return price(model, ids, nexts, mask).item()
 
-steps = lesson.pick(500, 12)
+steps = lesson.pick(400, 12)
 gpt = new_model(len(words), T, heads=2)
 losses = train(gpt, passages, steps)
 gpt_nats = nats(gpt, *lines(test))
@@ -258,7 +258,7 @@ def by_shots(model, texts):
 unseen = examples(lesson.pick(1000, 100), kept=True)
 learners = {f"{layers} layer{'s' * (layers > 1)}": new_model(2 * KEYS, 2 * EXAMPLES, layers) for layers in (1, 2)}
 for name, model in learners.items():
-    train(model, questions, lesson.pick(900, 5), title=name)
+    train(model, questions, lesson.pick(700, 5), title=name)
 shots = {name: by_shots(model, unseen) for name, model in learners.items()}
 p = 1 - (2 / 3) ** np.arange(EXAMPLES)
 shots["best possible"] = p + (1 - p) / KEYS
