@@ -23,6 +23,24 @@ def test_no_logit_depends_on_a_later_place():
         assert not gradient[t + 1 :].any() and gradient[: t + 1].any(axis=1).all()
 
 
+MASKS = {"decoder": np.tri(9, dtype=bool), "encoder": np.ones((9, 9), bool),
+         "encoder and decoder": np.tri(9, dtype=bool) | (np.arange(9) < 4)}
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+def test_a_mask_says_who_sees_whom(mask):
+    """By gradient, as above; two blocks deep, for each of these masks a path of two looks is a look."""
+    model = small()
+    for t in range(9):
+        gradient = tg.grad(model(IDS, mask=mask)[:, t].sum(), [model.places.weight])[0].data
+        np.testing.assert_array_equal(gradient.any(axis=1), mask[t])
+
+
+def test_the_mask_of_a_decoder_is_what_no_mask_means():
+    model = small()
+    np.testing.assert_allclose(model(IDS, mask=MASKS["decoder"]).data, model(IDS).data, **CLOSE)
+
+
 def test_a_later_token_changes_no_earlier_logit():
     model, changed = small(), IDS.copy()
     changed[:, 5] = (changed[:, 5] + 1) % 11

@@ -15,6 +15,7 @@ from .load.idx import load_fashion_mnist, load_mnist, parse_idx, read_idx
 from .load.scenes import (BCCD_CLASSES, Boxes, Views, load_blood_cells, load_emoji, load_lego, load_nuclei, parse_picture,
                           parse_views, parse_voc)
 from .load.sound import load_chorales, load_spoken_digits, parse_chorales, parse_wav, read_wav
+from .load.stories import load_stories, parse_llama, parse_pieces
 from .load.table import load_apple, parse_csv, parse_prices
 from .load.text import (load_french, load_names, load_polarity, load_recipes, load_reviews, load_shakespeare, parse_lines,
                         parse_pairs, read_text)

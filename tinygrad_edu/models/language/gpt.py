@@ -33,21 +33,22 @@ class Memory:
         return keys, values
 
 
-class CausalAttention(Module):
-    """Every place looks at itself and at all before it: (N, T, E) -> (N, T, E)."""
+class SelfAttention(Module):
+    """Every place looks where the mask (T, S) is True; without one at itself and at all before it: (N, T, E) -> (N, T, E)."""
 
     def __init__(self, width, heads):
         self.heads = heads
         self.enter, self.leave = Linear(width, 3 * width), Linear(width, width)
 
-    def forward(self, x, memory=None):
+    def forward(self, x, memory=None, mask=None):
         N, T, E = x.shape
         q, k, v = (part.reshape(N, T, self.heads, -1).swapaxes(1, 2) for part in split(self.enter(x), 3, axis=-1))
         if memory is not None:
             k, v = memory.extend(k, v)                                      # (N, heads, S, E / heads)
         S = k.shape[2]
-        mask = None if S == T else arange(S, device=x.device) <= arange(S - T, S, device=x.device)[:, None]
-        y = F.scaled_dot_product_attention(q, k, v, mask, causal=S == T)    # (N, heads, T, E / heads)
+        if mask is None and S > T:
+            mask = arange(S, device=x.device) <= arange(S - T, S, device=x.device)[:, None]
+        y = F.scaled_dot_product_attention(q, k, v, mask, causal=mask is None)      # (N, heads, T, E / heads)
         return self.leave(y.swapaxes(1, 2).reshape(N, T, E))
 
 
@@ -55,12 +56,12 @@ class Block(Module):
     """Look, then think; each adds to x: (N, T, E) -> (N, T, E)."""
 
     def __init__(self, width, heads, dropout):
-        self.norm1, self.attention = LayerNorm(width), CausalAttention(width, heads)
+        self.norm1, self.attention = LayerNorm(width), SelfAttention(width, heads)
         self.norm2, self.enter, self.leave = LayerNorm(width), Linear(width, 4 * width), Linear(4 * width, width)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x, memory=None):
-        x = x + self.dropout(self.attention(self.norm1(x), memory))
+    def forward(self, x, memory=None, mask=None):
+        x = x + self.dropout(self.attention(self.norm1(x), memory, mask))
         h = F.gelu(self.enter(self.norm2(x)))                               # (N, T, 4 E)
         return x + self.dropout(self.leave(h))
 
@@ -88,14 +89,18 @@ class GPT(Module):
             elif "norm" not in name:
                 init.zeros_(p)
 
-    def forward(self, ids, memories=None):
-        """memories: a Memory for each block; then ids (N, T) are the tokens that follow those remembered."""
+    def forward(self, ids, memories=None, mask=None):
+        """memories: a Memory for each block; then ids (N, T) are the tokens that follow those remembered.
+
+        mask (T, S), True where place t may look at place s, instead of "not ahead": with no future hidden it is an encoder,
+        with only the future of the second part hidden an encoder and a decoder in one.
+        """
         first, T = len(memories[0]) if memories else 0, ids.shape[1]
         if first + T > self.length:
             raise ValueError(f"GPT: got {first + T} tokens, expected at most {self.length}")
         x = self.dropout(self.tokens(ids) + self.places(arange(first, first + T, device=self.places.weight.device)))
         for i, block in enumerate(self.blocks):
-            x = block(x, memories[i] if memories else None)                 # (N, T, E)
+            x = block(x, memories[i] if memories else None, mask)                 # (N, T, E)
         return F.linear(self.norm(x), self.tokens.weight)
 
     def new_memories(self):
