@@ -124,14 +124,20 @@ def test_exceptions_pass_and_the_profiler_goes():
 
 
 def test_threads_have_events_of_their_own():
-    profile, x = Profiler(), tg.ones(3)
+    profile, x, start = Profiler(), tg.ones(3), threading.Barrier(4)
+
+    def work():
+        start.wait()                    # all four live at once, so no two have one number
+        for _ in range(200):
+            tg.exp(x)
+
     with profile:
-        workers = [threading.Thread(target=lambda: [tg.exp(x) for _ in range(200)]) for _ in range(4)]
+        workers = [threading.Thread(target=work) for _ in range(4)]
         for worker in workers:
             worker.start()
         for worker in workers:
             worker.join()
-    assert counts(profile) == {"Exp": (800, 0)} and len({event.thread for event in profile.events}) > 1
+    assert counts(profile) == {"Exp": (800, 0)} and len({event.thread for event in profile.events}) == 4
 
 
 def test_table():
