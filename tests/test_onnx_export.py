@@ -4,16 +4,7 @@ import pytest
 
 from tinygrad_edu import Tensor, functional as F, nn, no_grad, ops
 from tinygrad_edu.io import export_onnx
-
-onnx = pytest.importorskip("onnx")
-runtime = pytest.importorskip("onnxruntime")
-
-
-def run(path, *inputs):
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 3
-    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return session.run(None, {x.name: value for x, value in zip(session.get_inputs(), inputs)})
+from onnx_files import onnx, run
 
 
 def check(model, path, *examples, sizes=(1, 5), batch_axis=0, **options):

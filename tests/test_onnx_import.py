@@ -9,16 +9,7 @@ import tinygrad_edu as tg
 from tinygrad_edu import Tensor, nn, no_grad, ops
 from tinygrad_edu.data import load_mnist
 from tinygrad_edu.io import export_onnx, import_onnx
-
-onnx = pytest.importorskip("onnx")
-runtime = pytest.importorskip("onnxruntime")
-
-
-def run(path, *inputs):
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 3
-    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return session.run(None, {x.name: value for x, value in zip(session.get_inputs(), inputs)})
+from onnx_files import onnx, run
 
 
 def normal(*shape, seed=0):

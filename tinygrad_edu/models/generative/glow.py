@@ -11,7 +11,7 @@ import numpy as np
 from ... import backend, functional as F
 from ...creation import zeros
 from ...nn import Conv2d, Module, Parameter, ReLU, Sequential
-from ...ops import concatenate, exp, inverse, log, reshape, sigmoid, slogdet, split, transpose
+from ...ops import concatenate, exp, inverse, log, sigmoid, slogdet, split
 from .flow import Flow
 
 
@@ -120,15 +120,12 @@ class Glow(Flow):
 
 def squeeze(x):
     """(N, C, H, W) -> (N, 4 C, H / 2, W / 2): each square of 2 x 2 pixels becomes four channels. A permutation."""
-    N, C, H, W = x.shape
+    H, W = x.shape[2:]
     if H % 2 or W % 2:
         raise ValueError(f"Glow: got a picture or level of {H} x {W}, expected sides that each level can halve")
-    x = reshape(x, N, C, H // 2, 2, W // 2, 2)
-    return reshape(transpose(x, 0, 1, 3, 5, 2, 4), N, 4 * C, H // 2, W // 2)
+    return F.pixel_unshuffle(x, 2)
 
 
 def unsqueeze(z):
     """The other way."""
-    N, C, H, W = z.shape
-    z = reshape(z, N, C // 4, 2, 2, H, W)
-    return reshape(transpose(z, 0, 1, 4, 2, 5, 3), N, C // 4, 2 * H, 2 * W)
+    return F.pixel_shuffle(z, 2)
