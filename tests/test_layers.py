@@ -10,6 +10,7 @@ import pytest
 
 import tinygrad_edu as tg
 from tinygrad_edu import Tensor, functional as F, nn
+from twins import double
 
 CLOSE = dict(rtol=1e-10, atol=1e-10)
 SINGLE = {"Hardsigmoid": dict(rtol=1e-7)}       # PyTorch's backward multiplies by a float32 of 1/6, in float64 too
@@ -102,12 +103,6 @@ LAYERS = {
 NOT_IN_PYTORCH = {"Swish"}                                          # compared with its formula in test_activations.py
 NOT_LAYERS = {"Module", "Parameter", "ModuleList", "ModuleDict", "ParameterList"}
 COMPARED_BELOW = {"Bilinear", "Embedding"}
-
-
-def double(module):
-    for _, t in module.named_tensors():
-        t.data = t.data.astype(np.float64) if t.dtype.kind == "f" else t.data
-    return module
 
 
 def random_weights(module, seed=2):

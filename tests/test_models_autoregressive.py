@@ -9,12 +9,7 @@ from tinygrad_edu import Tensor, grad, manual_seed, no_grad
 from tinygrad_edu.distributions import Bernoulli, DiscretizedLogisticMixture
 from tinygrad_edu.models.generative.made import MADE
 from tinygrad_edu.models.generative.pixelcnn import MaskedConv2d, PixelCNN, PlainPixelCNN, sample_pixels
-
-
-def in_float64(model):
-    for _, t in model.named_tensors():
-        t.data = t.data.astype("float64")
-    return model
+from twins import double
 
 
 def dependence(f, x):
@@ -30,7 +25,7 @@ def test_made_is_strictly_triangular_in_its_order_and_sums_to_one(features, hidd
     manual_seed(seed)
     rng = np.random.default_rng(seed)
     order = rng.permutation(features)
-    model = in_float64(MADE(features, hidden, order))
+    model = double(MADE(features, hidden, order))
     J = dependence(model, rng.standard_normal((1, features)))[order][:, order]
     assert not np.triu(J).any()
 
@@ -41,14 +36,14 @@ def test_made_is_strictly_triangular_in_its_order_and_sums_to_one(features, hidd
 
 def test_every_earlier_input_is_seen_by_a_wide_made():
     manual_seed(0)
-    model = in_float64(MADE(6, (60, 60)))
+    model = double(MADE(6, (60, 60)))
     seen = sum(dependence(model, np.random.default_rng(i).standard_normal((1, 6))) for i in range(20))
     assert (seen[np.tril_indices(6, -1)] > 0).all()
 
 
 def test_made_without_hidden_layers_is_a_logistic_regression_on_what_came_before():
     manual_seed(0)
-    model = in_float64(MADE(4, ()))
+    model = double(MADE(4, ()))
     layer, x = model.layers[0], np.array([[1.0, 0.0, 1.0, 1.0]])
     expected = [sum(layer.weight.data[d, k] * x[0, k] for k in range(d)) + layer.bias.data[d] for d in range(4)]
     np.testing.assert_allclose(model(Tensor(x)).detach().numpy()[0], expected, atol=1e-12)
@@ -71,7 +66,7 @@ def test_samples_have_the_probabilities_of_the_model():
 @pytest.mark.parametrize("make, blind", [(lambda: PlainPixelCNN(6, 4), True), (lambda: PixelCNN(6, 4), False)])
 def test_pixelcnn_sees_no_later_pixel_and_the_gated_one_all_before(make, blind):
     manual_seed(0)
-    model = in_float64(make())
+    model = double(make())
     J = dependence(model, np.random.default_rng(0).random((1, 1, 5, 5)))
     assert not np.triu(J).any()
     missed = (J[np.tril_indices(25, -1)] == 0).sum()

@@ -10,6 +10,7 @@ from tinygrad_edu.models.generative.flow import Flow, every_other
 from tinygrad_edu.models.generative.glow import ActNorm, ConvCoupling, Glow, InvertibleConv, squeeze, unsqueeze
 from tinygrad_edu.models.generative.nice import NICE, AdditiveCoupling, Scaling
 from tinygrad_edu.models.generative.realnvp import AffineCoupling, RealNVP
+from twins import double
 
 BIJECTIONS = {
     "additive": (lambda: AdditiveCoupling(every_other(5, 0), (8,)), (5,)),
@@ -28,9 +29,7 @@ BIJECTIONS = {
 def shaken(module, seed):
     """In float64, and away from the identity that many start as."""
     rng = np.random.default_rng(seed)
-    for _, t in module.named_tensors():
-        t.data = t.data.astype("float64")
-    for p in module.parameters():
+    for p in double(module).parameters():
         p.data += 0.2 * rng.standard_normal(p.shape)
     return module
 

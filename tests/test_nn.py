@@ -6,14 +6,9 @@ import pytest
 
 import tinygrad_edu as tg
 from tinygrad_edu import Tensor, functional as F, nn
+from twins import double
 
 CLOSE = dict(rtol=1e-10, atol=1e-10)
-
-
-def double(module):
-    for _, t in module.named_tensors():
-        t.data = t.data.astype(np.float64)
-    return module
 
 
 @pytest.mark.parametrize("name", ["Linear", "Conv2d", "ConvTranspose2d", "Embedding"])

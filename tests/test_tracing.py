@@ -6,12 +6,7 @@ from hypothesis import given, strategies as st
 import tinygrad_edu as tg
 from tinygrad_edu import Tensor, autograd, backend, functional as F, nn, ops
 from tinygrad_edu.io import Graph, TraceError, fold_constants, remove_dead_code, trace
-
-
-def double(module):
-    for _, t in module.named_tensors():
-        t.data = t.data.astype(np.float64)
-    return module
+from twins import double
 
 
 def normal(*shape, seed=0):
