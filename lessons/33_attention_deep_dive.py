@@ -23,7 +23,7 @@ import tinygrad_edu as tg
 from tinygrad_edu import Tensor, functional as F, grad, nn, no_grad, optim, threads
 from tinygrad_edu.data import text
 from tinygrad_edu.lesson import Lesson
-from tinygrad_edu.models.language.gpt import Block, CausalAttention
+from tinygrad_edu.models.language.gpt import Block, SelfAttention
 from tinygrad_edu.ops import split
 from tinygrad_edu.viz import panels, plot_curves, show_grid
 
@@ -238,14 +238,14 @@ lesson.claim("ALiBi: - slope x distance against the library", np.abs(bias + slop
 # One small Transformer, made of lesson 31's blocks, that is told places in one of three ways and may look where a mask lets it.
 
 # %%
-class Looking(CausalAttention):
+class Looking(SelfAttention):
     """Causal attention that knows where it is by "RoPE" or "ALiBi" (or not at all) and looks where `mask` is True."""
 
     def __init__(self, width, heads, places, mask):
         super().__init__(width, heads)
         self.places, self.mask = places, mask
 
-    def forward(self, x, memory=None):
+    def forward(self, x, memory=None, mask=None):
         N, T, E = x.shape
         q, k, v = (part.reshape(N, T, self.heads, -1).swapaxes(1, 2) for part in split(self.enter(x), 3, axis=-1))
         if self.places == "RoPE":
