@@ -141,8 +141,7 @@ for inputs in batches(pixels, batch_size=64):
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-for _, t in pair.named_tensors():
-    t.data = t.data.astype("float64")                                           # to see more than rounding
+pair.double()                                                                   # to see more than rounding
 with no_grad():
     x = Tensor(test_pixels.astype("float64"))
     lesson.claim("convolution with batch norm folded in, difference", difference(pair.eval()(x), fold(*pair)(x)), "<=", 1e-6,

@@ -19,7 +19,7 @@ import time
 
 import numpy as np
 
-from tinygrad_edu import Tensor, grad, no_grad, optim
+from tinygrad_edu import Tensor, grad, jacobian, no_grad, optim
 from tinygrad_edu.data import batches, binarize, levels, load_digits
 from tinygrad_edu.distributions import Bernoulli, DiscretizedLogisticMixture
 from tinygrad_edu.lesson import Lesson
@@ -46,21 +46,15 @@ x, test = binarize(grey), binarize(grey_test)
 # here the order is drawn at random.
 
 # %%
-def in_float64(model):
-    for _, t in model.named_tensors():
-        t.data = t.data.astype("float64")
-    return model
-
-def jacobian(f, x):
-    """df/dx (outputs, inputs) at one point x (1, ..), one row from each backward pass."""
-    x = Tensor(x, requires_grad=True)
-    y = f(x).flatten()
-    return np.stack([grad(y[i], x, retain_graph=True, allow_unused=True)[0].numpy().ravel() for i in range(y.size)])
+def square(model, x):
+    """The Jacobian of the logits (D, D), output by input, at one x (1, ..)."""
+    J = jacobian(model, x).numpy()                                                      # (*output, *input)
+    return J.reshape(x.size, x.size)
 
 D, order = 10, rng.permutation(10)
-small = in_float64(MADE(D, hidden=(40, 40), order=order))
+small = MADE(D, hidden=(40, 40), order=order).double()
 points = rng.standard_normal((20, 1, D))                                                # a ReLU may be off at one of them
-J = np.max([np.abs(jacobian(small, point)) for point in points], axis=0)[order][:, order]       # in the order of the model
+J = np.max([np.abs(square(small, point)) for point in points], axis=0)[order][:, order]       # in the order of the model
 lesson.claim("MADE: largest entry of dlogits/dx on or above the diagonal", np.triu(J).max(), "==", 0.0, row="L02", kind="E")
 lesson.claim("MADE: entries below the diagonal that are 0", (J[np.tril_indices(D, -1)] == 0).sum(), "==", 0, row="L02", kind="S")
 
@@ -107,7 +101,7 @@ told = []
 for model in (cheat, honest):
     with no_grad():
         told.append((evaluate(model, nats_of_bits, ten),
-                     np.exp(-nats_of_bits(in_float64(model), Tensor(states)).numpy()).sum()))
+                     np.exp(-nats_of_bits(model.double(), Tensor(states)).numpy()).sum()))
 print(f"ten pixels: unmasked, {told[0][0]:.2f} nats and a sum of {told[0][1]:.1f}; masked, {told[1][0]:.2f} nats and {told[1][1]:.4f}")
 lesson.claim("unmasked: the sum over all states", told[0][1], ">=", 10, row="L02", kind="C", baseline=told[1][1])
 
@@ -169,14 +163,14 @@ def view(model, row=4, column=3):
     return np.abs(grad(model(x)[0, 0, row, column], x)[0].numpy()[0, 0])
 
 before = np.arange(64).reshape(8, 8) < 4 * 8 + 3                                        # what it may see
-plain, gated = in_float64(PlainPixelCNN(8, layers=7)), in_float64(PixelCNN(8, layers=7))
+plain, gated = PlainPixelCNN(8, layers=7).double(), PixelCNN(8, layers=7).double()
 views = {"plain": view(plain), "gated": view(gated)}
 lesson.claim("PixelCNN: gradient to the own or later pixels", max(v[~before].max() for v in views.values()), "==", 0.0, row="L03",
              kind="E")
 blind = {name: int((v[before] == 0).sum()) for name, v in views.items()}
 lesson.claim("blind spot of the plain stack, pixels", blind["plain"], ">=", 1, row="L03", kind="S")
 lesson.claim("blind spot of the gated network, pixels", blind["gated"], "==", 0, row="L03", kind="S", baseline=blind["plain"])
-J = jacobian(gated, rng.random((1, 1, 8, 8)))
+J = square(gated, rng.random((1, 1, 8, 8)))
 lesson.claim("gated: all of dlogits/dx on or above the diagonal", np.abs(np.triu(J)).max(), "==", 0.0, row="L03", kind="E")
 
 # %% [markdown]

@@ -134,6 +134,20 @@ def test_grad_of_something_unused():
     assert gx.item() == 4 and gother is None
 
 
+def test_jacobian_has_the_shapes_of_output_and_input():
+    a, x = np.arange(6.0).reshape(2, 3), np.array([1.0, 2.0, -1.0])
+    np.testing.assert_array_equal(tg.jacobian(lambda x: tg.tensor(a) @ x, x).numpy(), a)
+    outer = tg.jacobian(lambda x: x[:, None] * x[:2], tg.tensor(x)).numpy()                 # y_ij = x_i x_j
+    eye = np.eye(3)
+    np.testing.assert_array_equal(outer, eye[:, None] * x[:2, None] + x[:, None, None] * eye[:2])
+    first = tg.jacobian(lambda x: tg.stack([x[0], tg.tensor(5.0)]), x).numpy()               # a constant entry has slope 0
+    np.testing.assert_array_equal(first, [[1, 0, 0], [0, 0, 0]])
+    with tg.no_grad():
+        assert tg.jacobian(lambda x: (x * x).sum(), x).numpy().tolist() == [2, 4, -2]
+    with pytest.raises(RuntimeError, match="jacobian: the function's output does not depend on its input"):
+        tg.jacobian(lambda x: tg.tensor(a), x)
+
+
 def test_retain_graph_and_the_second_time_without_it():
     x = leaf(3)
     y = x * x

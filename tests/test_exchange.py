@@ -12,7 +12,7 @@ from tinygrad_edu.metrics import accuracy
 from tinygrad_edu.models.language.gpt import GPT
 from tinygrad_edu.models.vision.lenet import LeNet
 from tinygrad_edu.models.vision.resnet import ResNet
-from twins import arrays_of, assert_equal, double, flat, twins
+from twins import arrays_of, assert_equal, flat, twins
 
 
 def encoder(lib, **options):
@@ -55,7 +55,7 @@ def test_weights_come_from_pytorch(name):
 def test_weights_go_to_pytorch(name):
     torch = pytest.importorskip("torch")
     make_ours, make_theirs, inputs = MODELS[name]
-    ours, other = double(make_ours()), make_theirs(torch.nn).double()
+    ours, other = make_ours().double(), make_theirs(torch.nn).double()
     state = {key: torch.tensor(t.numpy()) for key, t in ours.state_dict().items()}
     other.load_state_dict(state)
     assert_equal(ours, other, inputs)

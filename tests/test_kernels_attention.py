@@ -280,11 +280,9 @@ def test_errors_say_got_and_expected(shapes, options, says):
 def twins(**options):
     """Ours and PyTorch's, float64, with the same weights."""
     torch = pytest.importorskip("torch")
-    theirs, ours = torch.nn.MultiheadAttention(6, 3, **options).double(), nn.MultiheadAttention(6, 3, **options)
+    theirs, ours = torch.nn.MultiheadAttention(6, 3, **options).double(), nn.MultiheadAttention(6, 3, **options).double()
     state = {name: t.detach().numpy() + 0.1 * draw_array(5, *t.shape) for name, t in theirs.state_dict().items()}
     assert list(ours.state_dict()) == list(state)
-    for _, t in ours.named_tensors():
-        t.data = t.data.astype(np.float64)
     ours.load_state_dict(state)
     theirs.load_state_dict({name: torch.tensor(a) for name, a in state.items()})
     return torch, ours, theirs

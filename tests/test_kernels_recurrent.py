@@ -231,9 +231,7 @@ def pair_of(name, **options):
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
     theirs = getattr(torch.nn, name)(3, 4, **options).double()
-    ours = getattr(nn, name)(3, 4, **options)
-    for p in ours.parameters():
-        p.data = p.data.astype("float64")
+    ours = getattr(nn, name)(3, 4, **options).double()
     ours.load_state_dict({key: value.numpy() for key, value in theirs.state_dict().items()})
     return torch, ours, theirs
 

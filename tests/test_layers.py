@@ -10,7 +10,6 @@ import pytest
 
 import tinygrad_edu as tg
 from tinygrad_edu import Tensor, functional as F, nn
-from twins import double
 
 CLOSE = dict(rtol=1e-10, atol=1e-10)
 SINGLE = {"Hardsigmoid": dict(rtol=1e-7)}       # PyTorch's backward multiplies by a float32 of 1/6, in float64 too
@@ -125,7 +124,7 @@ def check_states(torch, ours, theirs):
 
 def check_layer(torch, name):
     make, shape = LAYERS[name]
-    theirs, ours = make(torch.nn).double(), random_weights(double(make(nn)))
+    theirs, ours = make(torch.nn).double(), random_weights(make(nn).double())
     theirs.load_state_dict({k: torch.tensor(v.data) for k, v in ours.state_dict().items()})
     for step, training in enumerate((True, True, True, False)):     # three steps of running statistics, then use them
         ours.train(training), theirs.train(training)
@@ -162,7 +161,7 @@ def test_every_public_layer_is_compared():
 
 def test_bilinear_equals_pytorch():
     torch = pytest.importorskip("torch")
-    theirs, ours = torch.nn.Bilinear(3, 4, 2).double(), double(nn.Bilinear(3, 4, 2))
+    theirs, ours = torch.nn.Bilinear(3, 4, 2).double(), nn.Bilinear(3, 4, 2).double()
     ours.load_state_dict({k: v.numpy() for k, v in theirs.state_dict().items()})
     x, z = np.random.default_rng(0).standard_normal((5, 3)), np.random.default_rng(1).standard_normal((5, 4))
     y, t = ours(Tensor(x), Tensor(z)), theirs(torch.tensor(x), torch.tensor(z))
@@ -174,7 +173,7 @@ def test_bilinear_equals_pytorch():
 @pytest.mark.parametrize("padding_idx", [None, 1])
 def test_embedding_equals_pytorch(padding_idx):
     torch = pytest.importorskip("torch")
-    theirs, ours = torch.nn.Embedding(5, 3, padding_idx).double(), double(nn.Embedding(5, 3, padding_idx))
+    theirs, ours = torch.nn.Embedding(5, 3, padding_idx).double(), nn.Embedding(5, 3, padding_idx).double()
     ours.load_state_dict({k: v.numpy() for k, v in theirs.state_dict().items()})
     ids, gy = np.array([[1, 1], [4, 0]]), np.random.default_rng(0).standard_normal((2, 2, 3))
     y, t = ours(Tensor(ids)), theirs(torch.tensor(ids))

@@ -9,7 +9,6 @@ from tinygrad_edu import Tensor, grad, manual_seed, no_grad
 from tinygrad_edu.distributions import Bernoulli, DiscretizedLogisticMixture
 from tinygrad_edu.models.generative.made import MADE
 from tinygrad_edu.models.generative.pixelcnn import MaskedConv2d, PixelCNN, PlainPixelCNN, sample_pixels
-from twins import double
 
 
 def dependence(f, x):
@@ -25,7 +24,7 @@ def test_made_is_strictly_triangular_in_its_order_and_sums_to_one(features, hidd
     manual_seed(seed)
     rng = np.random.default_rng(seed)
     order = rng.permutation(features)
-    model = double(MADE(features, hidden, order))
+    model = MADE(features, hidden, order).double()
     J = dependence(model, rng.standard_normal((1, features)))[order][:, order]
     assert not np.triu(J).any()
 
@@ -36,14 +35,14 @@ def test_made_is_strictly_triangular_in_its_order_and_sums_to_one(features, hidd
 
 def test_every_earlier_input_is_seen_by_a_wide_made():
     manual_seed(0)
-    model = double(MADE(6, (60, 60)))
+    model = MADE(6, (60, 60)).double()
     seen = sum(dependence(model, np.random.default_rng(i).standard_normal((1, 6))) for i in range(20))
     assert (seen[np.tril_indices(6, -1)] > 0).all()
 
 
 def test_made_without_hidden_layers_is_a_logistic_regression_on_what_came_before():
     manual_seed(0)
-    model = double(MADE(4, ()))
+    model = MADE(4, ()).double()
     layer, x = model.layers[0], np.array([[1.0, 0.0, 1.0, 1.0]])
     expected = [sum(layer.weight.data[d, k] * x[0, k] for k in range(d)) + layer.bias.data[d] for d in range(4)]
     np.testing.assert_allclose(model(Tensor(x)).detach().numpy()[0], expected, atol=1e-12)
@@ -66,7 +65,7 @@ def test_samples_have_the_probabilities_of_the_model():
 @pytest.mark.parametrize("make, blind", [(lambda: PlainPixelCNN(6, 4), True), (lambda: PixelCNN(6, 4), False)])
 def test_pixelcnn_sees_no_later_pixel_and_the_gated_one_all_before(make, blind):
     manual_seed(0)
-    model = double(make())
+    model = make().double()
     J = dependence(model, np.random.default_rng(0).random((1, 1, 5, 5)))
     assert not np.triu(J).any()
     missed = (J[np.tril_indices(25, -1)] == 0).sum()

@@ -10,7 +10,6 @@ from tinygrad_edu.models.generative.flow import Flow, every_other
 from tinygrad_edu.models.generative.glow import ActNorm, ConvCoupling, Glow, InvertibleConv, squeeze, unsqueeze
 from tinygrad_edu.models.generative.nice import NICE, AdditiveCoupling, Scaling
 from tinygrad_edu.models.generative.realnvp import AffineCoupling, RealNVP
-from twins import double
 
 BIJECTIONS = {
     "additive": (lambda: AdditiveCoupling(every_other(5, 0), (8,)), (5,)),
@@ -29,7 +28,7 @@ BIJECTIONS = {
 def shaken(module, seed):
     """In float64, and away from the identity that many start as."""
     rng = np.random.default_rng(seed)
-    for p in double(module).parameters():
+    for p in module.double().parameters():
         p.data += 0.2 * rng.standard_normal(p.shape)
     return module
 

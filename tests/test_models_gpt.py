@@ -6,13 +6,12 @@ import tinygrad_edu as tg
 from kernel_faces import CLOSE
 from tinygrad_edu import Tensor, functional as F, no_grad
 from tinygrad_edu.models.language.gpt import GPT, draw
-from twins import double
 
 IDS = np.random.default_rng(0).integers(11, size=(3, 9))
 
 
 def small():
-    return double(GPT(vocabulary=11, length=9, width=8, layers=2, heads=2))
+    return GPT(vocabulary=11, length=9, width=8, layers=2, heads=2).double()
 
 
 def test_no_logit_depends_on_a_later_place():

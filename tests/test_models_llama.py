@@ -11,7 +11,6 @@ import tinygrad_edu as tg
 from tinygrad_edu import no_grad
 from tinygrad_edu.data import DataError, load_stories, parse_llama, parse_pieces
 from tinygrad_edu.models.language.llama import Llama
-from twins import double
 
 IDS = np.random.default_rng(0).integers(11, size=(3, 7))
 DATA = os.environ.get("TINYGRAD_EDU_DATA")
@@ -32,7 +31,7 @@ def small():
 
 
 def test_a_later_token_changes_no_earlier_logit():
-    model, changed = double(small()), IDS.copy()
+    model, changed = small().double(), IDS.copy()
     changed[:, 4] = (changed[:, 4] + 1) % 11
     before, after = model(IDS).data, model(changed).data
     np.testing.assert_allclose(before[:, :4], after[:, :4], rtol=0, atol=1e-12)

@@ -6,7 +6,6 @@ import pytest
 
 import tinygrad_edu as tg
 from tinygrad_edu import Tensor, functional as F, nn
-from twins import double
 
 CLOSE = dict(rtol=1e-10, atol=1e-10)
 
@@ -84,6 +83,14 @@ def test_train_and_eval_reach_every_module():
     assert not net[1][0].training and net.train()[1][0].training
 
 
+def test_double_and_float_cast_what_is_floating_and_nothing_else():
+    layer = nn.BatchNorm1d(3)
+    layer(tg.randn(4, 3)).sum().backward()
+    types = [{t.dtype.name for t in layer.double().state_dict().values()}, {t.dtype.name for t in layer.float().state_dict().values()}]
+    assert types == [{"float64", "int64"}, {"float32", "int64"}]
+    assert layer.weight.grad is None and layer.weight.is_leaf and layer.weight.requires_grad
+
+
 def test_deepcopy_is_independent():
     net = Net()
     twin = copy.deepcopy(net)
@@ -92,7 +99,7 @@ def test_deepcopy_is_independent():
 
 
 def test_embedding_equals_one_hot_product():
-    layer, ids = double(nn.Embedding(5, 3)), np.array([[1, 1], [4, 0]])
+    layer, ids = nn.Embedding(5, 3).double(), np.array([[1, 1], [4, 0]])
     y = layer(Tensor(ids))
     np.testing.assert_array_equal(y.data, F.one_hot(ids, 5, "float64") @ layer.weight.data)
     gy = np.random.default_rng(0).standard_normal(y.shape)

@@ -7,7 +7,7 @@ import pytest
 import tinygrad_edu as tg
 from kernel_faces import CLOSE, draw_array
 from tinygrad_edu import Tensor, functional as F, nn
-from twins import assert_equal, double, twins
+from twins import assert_equal, twins
 
 KINDS = ("RNN", "LSTM", "GRU")
 each_kind = pytest.mark.parametrize("name", KINDS)
@@ -75,7 +75,7 @@ def test_cells_equal_pytorch(name, options):
 
 @each_kind
 def test_a_loop_over_a_cell_is_the_layer(name):
-    layer, cell = double(getattr(nn, name)(3, 4)), double(getattr(nn, name + "Cell")(3, 4))
+    layer, cell = getattr(nn, name)(3, 4).double(), getattr(nn, name + "Cell")(3, 4).double()
     cell.load_state_dict({key.removesuffix("_l0"): t for key, t in layer.state_dict().items()})
     x, state, outputs = Tensor(draw_array(0, 5, 2, 3)), None, []
     for xt in x:
@@ -125,7 +125,7 @@ def test_attention_and_its_weights_equal_pytorch(masks, options, average):
 
 
 def test_our_mask_and_pytorchs_hide_together():
-    attention, x = double(nn.MultiheadAttention(E, 3)), Tensor(draw_array(0, T, N, E))
+    attention, x = nn.MultiheadAttention(E, 3).double(), Tensor(draw_array(0, T, N, E))
     may_look, hidden = np.tril(np.ones((T, T), bool)), np.eye(T, k=-1, dtype=bool)
     together = attention(x, mask=may_look & ~hidden)
     np.testing.assert_array_equal(attention(x, mask=may_look, attn_mask=hidden).data, together.data)

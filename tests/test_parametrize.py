@@ -7,7 +7,7 @@ import pytest
 import tinygrad_edu as tg
 from tinygrad_edu import Tensor, nn, optim
 from tinygrad_edu.testing import gradcheck
-from test_layers import CLOSE, check_states, double
+from test_layers import CLOSE, check_states
 
 CASES = {
     "weight_norm, Linear": ("weight_norm", lambda m: m.Linear(4, 3), {}, (5, 4)),
@@ -25,7 +25,7 @@ def test_parametrizations_equal_pytorchs(name):
     torch = pytest.importorskip("torch")
     function, make, options, shape = CASES[name]
     theirs = getattr(torch.nn.utils.parametrizations, function)(make(torch.nn).double(), **options)
-    ours = getattr(nn, function)(double(make(nn)), **options)
+    ours = getattr(nn, function)(make(nn).double(), **options)
     ours.load_state_dict({k: v.numpy() for k, v in theirs.state_dict().items()})
     for step, training in enumerate((True, True, False)):
         ours.train(training), theirs.train(training)
@@ -70,7 +70,7 @@ def test_spectral_norm_brings_the_largest_singular_value_to_1():
 def test_their_gradients_to_second_order():
     rng = np.random.default_rng(0)
     for wrap in (nn.weight_norm, nn.spectral_norm):
-        layer = wrap(double(nn.Linear(3, 2))).eval()
+        layer = wrap(nn.Linear(3, 2).double()).eval()
         learned = list(layer.parametrizations["weight"].named_parameters())[-1][0]
 
         def forward(x, v):

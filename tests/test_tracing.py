@@ -6,7 +6,6 @@ from hypothesis import given, strategies as st
 import tinygrad_edu as tg
 from tinygrad_edu import Tensor, autograd, backend, functional as F, nn, ops
 from tinygrad_edu.io import Graph, TraceError, fold_constants, remove_dead_code, trace
-from twins import double
 
 
 def normal(*shape, seed=0):
@@ -65,7 +64,7 @@ def check(graph, model, *inputs):
 @pytest.mark.parametrize("name", NETS)
 def test_replay_equals_eager(name):
     make, shape = NETS[name]
-    model = double(make())
+    model = make().double()
     graph = trace(model, normal(3, *shape))
     short = remove_dead_code(fold_constants(graph))
     assert len(short.instructions) <= len(graph.instructions)
@@ -77,7 +76,7 @@ def test_replay_equals_eager(name):
 
 @pytest.mark.parametrize("face", ["reference", "arrays", "compiled"])
 def test_words_through_attention_and_memory(face):
-    model, rng = double(Classifier()), np.random.default_rng(0)
+    model, rng = Classifier().double(), np.random.default_rng(0)
     with tg.kernel_face(face):
         graph = trace(model, rng.integers(0, 11, (3, 4))) if face != "reference" else None
         if graph is None:                           # the definition of softmax takes a maximum out, which is no operation
@@ -92,7 +91,7 @@ def test_words_through_attention_and_memory(face):
 
 
 def test_the_definitions_can_be_traced():
-    model = double(nn.Sequential(nn.Linear(6, 6), nn.LayerNorm(6), nn.GELU()))
+    model = nn.Sequential(nn.Linear(6, 6), nn.LayerNorm(6), nn.GELU()).double()
     whole, parts = trace(model, normal(3, 6)), trace(model, normal(3, 6), keeps=lambda kind: False)
     kinds = {step.kind.__name__ for step in parts.instructions}
     assert "LayerNorm" in str(whole) and {"Mean", "Sqrt", "Erf"} <= kinds and not {"LayerNorm", "GELU"} & kinds
@@ -112,7 +111,7 @@ def test_shapes_that_hold_the_batch(N, other, shape):
 
 
 def test_the_batch_may_be_another_axis_or_none():
-    model = double(nn.LSTM(6, 4))
+    model = nn.LSTM(6, 4).double()
     check(trace(model, normal(5, 3, 6), batch_axis=1), lambda x: (model(x)[0], *model(x)[1]), normal(5, 4, 6))
     fixed = trace(model, normal(5, 3, 6), batch_axis=None)
     check(fixed, lambda x: (model(x)[0], *model(x)[1]), normal(5, 3, 6, seed=2))
@@ -121,7 +120,7 @@ def test_the_batch_may_be_another_axis_or_none():
 
 
 def test_two_inputs_and_their_names():
-    model = double(nn.MultiheadAttention(4, 2, batch_first=True))
+    model = nn.MultiheadAttention(4, 2, batch_first=True).double()
     graph = trace(model, normal(2, 3, 4), normal(2, 5, 4), names=["query", "key"])
     assert str(graph).startswith("query: float64 (N, 3, 4)\nkey: float64 (N, 5, 4)\n")
     check(graph, model, normal(6, 3, 4), normal(6, 5, 4, seed=1))
@@ -146,7 +145,7 @@ def test_the_listing():
 
 
 def test_gradients_flow_through_the_graph_to_the_input_and_the_parameters():
-    model, x = double(NETS["conv, batch norm, pool"][0]()).eval(), Tensor(normal(2, *IMAGE), requires_grad=True)
+    model, x = NETS["conv, batch norm, pool"][0]().double().eval(), Tensor(normal(2, *IMAGE), requires_grad=True)
     wanted = (x, *model.parameters())
     mine = tg.grad((trace(model, x)(x) ** 2).sum(), wanted)
     eager = tg.grad((model(x) ** 2).sum(), wanted)
@@ -155,7 +154,7 @@ def test_gradients_flow_through_the_graph_to_the_input_and_the_parameters():
 
 
 def test_a_trained_parameter_changes_the_graph_but_not_a_folded_one():
-    model = double(nn.Linear(3, 2))
+    model = nn.Linear(3, 2).double()
     graph, x = trace(model, normal(4, 3)), normal(4, 3, seed=1)
     folded, before = fold_constants(graph), model(Tensor(x)).data
     model.weight.data += 1

@@ -6,13 +6,6 @@ from kernel_faces import CLOSE, draw_array
 from tinygrad_edu import Tensor
 
 
-def double(module):
-    for _, t in module.named_tensors():
-        if t.dtype.kind == "f":
-            t.data = t.data.astype(np.float64)
-    return module
-
-
 def arrays_of(theirs):
     """The state_dict of a PyTorch module as NumPy arrays."""
     return {name: t.detach().numpy() for name, t in theirs.state_dict().items()}
@@ -22,7 +15,7 @@ def twins(make_ours, make_theirs):
     """(ours, theirs): theirs with every number moved a little, so that no bias is 0 and no scale 1; ours loaded from it."""
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
-    ours, theirs = double(make_ours()), make_theirs(torch.nn).double()
+    ours, theirs = make_ours().double(), make_theirs(torch.nn).double()
     generator = torch.Generator().manual_seed(1)
     for t in theirs.state_dict().values():
         if t.dtype == torch.float64:

@@ -8,8 +8,8 @@
     nn, optim   floor 4   modules with parameters, and what trains them
     models      floor 5   one paper a file
 """
-from .autograd import (Elementwise, Function, Kernel, detect_anomaly, enable_grad, grad, is_grad_enabled, no_grad,
-                       set_grad_enabled)
+from .autograd import (Elementwise, Function, Kernel, detect_anomaly, enable_grad, grad, is_grad_enabled, jacobian,
+                       no_grad, set_grad_enabled)
 from .backend import DeviceError, default_device, describe_devices, manual_seed, set_default_device
 from .creation import (arange, eye, full, linspace, ones, ones_like, rand, randint, randn, randperm, tensor, zeros,
                        zeros_like)

@@ -392,6 +392,18 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=Fal
     return tuple(answers)
 
 
+def jacobian(function, x):
+    """d function(x) / dx at a Tensor or array x, (*output, *input): one backward pass for each number of the output."""
+    x = Tensor(x).detach().requires_grad_()
+    with enable_grad():
+        y = function(x)
+        if not y.requires_grad:
+            raise RuntimeError("jacobian: the function's output does not depend on its input")
+        rows = [grad(entry, x, retain_graph=True, allow_unused=True)[0] for entry in y.flatten()]
+    xp = backend.array_module(x.data)
+    return Tensor._wrap(xp.stack([xp.zeros_like(x.data) if row is None else row.data for row in rows]).reshape(y.shape + x.shape))
+
+
 def _require_graph(y, caller):
     if not y.requires_grad:
         raise RuntimeError(f"{caller}: this tensor does not depend on any tensor with requires_grad=True")

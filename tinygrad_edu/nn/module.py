@@ -124,6 +124,20 @@ class Module:
             t.data, t.grad = backend.to_device(t.data, device), None
         return self
 
+    def double(self):
+        """Cast every floating parameter and buffer to float64, for checks to many digits. Returns self."""
+        return self._cast("float64")
+
+    def float(self):
+        """Cast every floating parameter and buffer to float32. Returns self."""
+        return self._cast("float32")
+
+    def _cast(self, dtype):
+        for _, t in self.named_tensors():
+            if t.dtype.kind == "f":
+                t.data, t.grad = t.data.astype(dtype), None
+        return self
+
     def state_dict(self):
         """{name: Tensor} of copies of every parameter and buffer. A shared one has the first of its names."""
         return {name: t.detach().copy() for name, t in self.named_tensors() if not isinstance(t, Transient)}
