@@ -410,12 +410,13 @@ def _require_graph(y, caller):
 
 
 def _cotangent(y, gradient, create_graph, caller):
-    """The gradient to start from: what was given, or 1 for a scalar."""
+    """The gradient to start from, what was given or 1 for a scalar: an array, or a Tensor under `create_graph`."""
     if gradient is None:
         if y.data.size != 1:
             raise RuntimeError(f"{caller}: the output has shape {y.shape}, expected a scalar; reduce it to one "
                                "(.sum(), .mean()) or pass the gradient to start from")
-        gradient = backend.array_module(y.data).ones_like(y.data)
+        one = backend.array_module(y.data).ones_like(y.data)
+        return Tensor._wrap(one) if create_graph else one
     if not isinstance(gradient, Tensor):
         gradient = Tensor(gradient, dtype=y.dtype, device=y.device)
     if gradient.shape != y.shape:
