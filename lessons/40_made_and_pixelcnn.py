@@ -231,15 +231,16 @@ if lesson.draws:
         picture[4, 3] = 0.74, 0.12, 0.0
         return picture
 
+    shown = lesson.pick(32, 8)
     figure, axes = panels(2, 3, size=(13, 6.4))
     show_grid(np.stack([painted(seen) for seen in (views["plain"] > 0, before, views["gated"] > 0)]), axes=axes[0, 0],
               titles=["plain", "may see", "gated"], title="what the red pixel's logit depends on")
     show_grid(x[:32], columns=8, title="digits", axes=axes[0, 1])
     show_grid(made.sample(32).reshape(-1, 8, 8), columns=8, title=f"MADE, {made_nats:.1f} nats", axes=axes[0, 2])
-    drawn = sample_pixels(pixelcnn, lambda outputs: Bernoulli(outputs[:, 0]), 32, 8, 8)
+    drawn = sample_pixels(pixelcnn, lambda outputs: Bernoulli(outputs[:, 0]), shown, 8, 8)
     show_grid(drawn, columns=8, title=f"PixelCNN, {pixelcnn_nats:.1f} nats", axes=axes[1, 0])
     show_grid(shades[:32], columns=8, title="grey digits", axes=axes[1, 1])
-    drawn = sample_pixels(lambda x: painter(x / 16), greys_of, 32, 8, 8)
+    drawn = sample_pixels(lambda x: painter(x / 16), greys_of, shown, 8, 8)
     show_grid(drawn, columns=8, title=f"PixelCNN, five logistics, {painter_bits:.2f} bits a pixel", axes=axes[1, 2])
     lesson.save(figure)
 

@@ -158,12 +158,13 @@ def training_digits():
     while True:
         yield from batches(centred(train), batch_size=32, drop_last=True)
 
-steps, times, noise = lesson.pick(350, 3), np.linspace(1, T, 20).astype(int), randn(len(test), 1, 8, 8)
+steps, times, judged = lesson.pick(350, 3), np.linspace(1, T, 20).astype(int), centred(test)[:lesson.pick(len(test), 30)]
+noise = randn(len(judged), 1, 8, 8)
 ablations = {"all of it": {}, "without skips": {"skips": False}, "without time": {"time": False}}
 errors = {}
 for name, options in ablations.items():
     model = fit(digits_model(**options), training_digits(), steps, lr=4e-3, title=name)
-    errors[name] = guess_errors(model, Tensor(centred(test)), times, noise)
+    errors[name] = guess_errors(model, Tensor(judged), times, noise)
     if name == "all of it":
         fixed = model                                       # comes back below
 
