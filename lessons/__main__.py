@@ -25,6 +25,7 @@ USAGE = """usage: python -m lessons COMMAND      (installed: tinygrad-edu COMMAN
   list                             every lesson's number and title
   all [options]                    every lesson, each in its own process, and a closing table
   ledger [LESSON ...] [--seeds N ...]   run in full on the seeds (default 0 to 4), write ledger.json and the README
+  ledger [LESSON ...] --time            run once, on an idle machine, and replace only the seconds
   readme                           rewrite the generated parts of README.md
   devices                          what tensors can live on here
 """
@@ -115,6 +116,7 @@ def write_ledger(arguments, folder):
     parser = argparse.ArgumentParser(prog="ledger")
     parser.add_argument("lessons", nargs="*", metavar="LESSON")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], metavar="N")
+    parser.add_argument("--time", action="store_true")
     options = parser.parse_args(arguments)
     paths = [find_lesson(query, folder) for query in options.lessons] or find_lessons(folder)
     report.require_readme(folder)
@@ -122,10 +124,13 @@ def write_ledger(arguments, folder):
     clean = True
     for path in paths:
         with tempfile.TemporaryDirectory() as out:
-            runs = [run_apart(path, ["--seed", str(seed), "--no-figure"], Path(out)) for seed in options.seeds]
+            seeds = options.seeds[:1] if options.time else options.seeds
+            runs = [run_apart(path, ["--seed", str(seed), "--no-figure"], Path(out)) for seed in seeds]
         clean = clean and all(map(succeeded, runs))
         if None in runs:
             print(f"{path.stem}: did not finish on every seed, its ledger entry stays as it was", file=sys.stderr)
+        elif options.time:
+            report.update_seconds(folder, path.stem, runs[0])
         else:
             report.update_ledger(folder, path.stem, title(path), runs)
     report.write_readme(folder)

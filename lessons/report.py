@@ -47,9 +47,23 @@ def update_ledger(folder, name, title, runs):
     entry = dict(title=title, device=runs[0]["device"], seeds=[run["seed"] for run in runs],
                  seconds=[run["seconds"] for run in runs], claims=claims)
 
-    ledger = dict(sorted((read_ledger(folder) | {name: entry}).items()))
-    write_atomically(folder / "ledger.json",
-                     lambda temporary: temporary.write_text(ledger_text(ledger), encoding="utf-8"))
+    save_ledger(folder, read_ledger(folder) | {name: entry})
+
+
+def save_ledger(folder, ledger):
+    """Write ledger.json, whole or not at all."""
+    text = ledger_text(dict(sorted(ledger.items())))
+    write_atomically(folder / "ledger.json", lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def update_seconds(folder, name, run):
+    """Replace one lesson's seconds by those of `run`, a record of the same claims; what the seeds gave stays."""
+    ledger = read_ledger(folder)
+    names = [claim["name"] for claim in run["claims"]]
+    if name not in ledger or [claim["name"] for claim in ledger[name]["claims"]] != names:
+        raise ValueError(f"{name}: the ledger has no entry with these claims; run it on the seeds first")
+    ledger[name]["seconds"] = [run["seconds"]]
+    save_ledger(folder, ledger)
 
 
 def ledger_text(ledger):

@@ -135,6 +135,20 @@ def test_ledger_of_one_lesson_leaves_the_others(course):
     assert after["01_seeded"] == before["01_seeded"] and after["02_other"]["seeds"] == [1]
 
 
+def test_the_time_can_be_taken_again_without_the_claims(course):
+    course("01_seeded", *SEEDED)
+    with pytest.raises(ValueError, match="01_seeded: the ledger has no entry with these claims"):
+        main(["ledger", "--time"], course.folder)
+    main(["ledger", "--seeds", "0", "1"], course.folder)
+    path = course.folder / "ledger.json"
+    before = json.loads(path.read_text())["01_seeded"]
+    path.write_text(path.read_text().replace(json.dumps(before["seconds"]), "[1000.0, 1000.0]"))
+    assert main(["ledger", "--time"], course.folder) == 0
+    after = json.loads(path.read_text())["01_seeded"]
+    assert len(after["seconds"]) == 1 and after["seconds"][0] < 1000
+    assert after | {"seconds": before["seconds"]} == before
+
+
 def test_a_lesson_that_does_not_finish_leaves_its_entry(course, capfd):
     course("01_seeded", *SEEDED)
     main(["ledger", "--seeds", "0"], course.folder)
