@@ -74,6 +74,47 @@ def knn_classify(train_x, train_y, test_x, k=1):
     return answer
 
 
+# ---------------------------------------------------------------- masks
+
+def mask_iou(mask, truth):
+    """|both| / |either| of two sets of pixels, bools of one shape: 1 if they are equal (two empty ones too), 0 if disjoint.
+
+    Of a stack of masks, the pixels of all of them are one set: a mean over pictures is the mean of calls.
+    """
+    mask, truth = _masks("mask_iou", mask, truth)
+    either = (mask | truth).sum()
+    return float((mask & truth).sum() / either) if either else 1.0
+
+
+def boundary_iou(mask, truth, width=1):
+    """mask_iou of the rims only: of the pixels (.., H, W) in a mask that are at most `width` from one outside of it.
+
+    Neighbours are those with a side or a corner in common; outside of the picture counts as outside of the mask. The rim of
+    a large thing is a small share of it, so this sees errors of a pixel that mask_iou does not. Cheng et al. 2021,
+    arXiv:2103.16562.
+    """
+    mask, truth = _masks("boundary_iou", mask, truth)
+    if mask.ndim < 2 or width < 1:
+        raise ValueError(f"boundary_iou: got masks {mask.shape} and width {width}, expected (.., H, W) and at least 1")
+    return mask_iou(mask & ~_eroded(mask, width), truth & ~_eroded(truth, width))
+
+
+def _masks(caller, mask, truth):
+    mask, truth = _array(mask), _array(truth)
+    if mask.shape != truth.shape or mask.dtype != bool or truth.dtype != bool:
+        raise ValueError(f"{caller}: got {mask.dtype} {mask.shape} and {truth.dtype} {truth.shape}, expected bools of one shape")
+    return mask, truth
+
+
+def _eroded(mask, width):
+    """The pixels whose square of `width` pixels in every direction lies within the mask; a square is a row of columns."""
+    for axis in (-2, -1):
+        size = mask.shape[axis]
+        padded = np.pad(mask, [(width, width) if axis % mask.ndim == k else (0, 0) for k in range(mask.ndim)])
+        mask = np.logical_and.reduce([padded.take(range(i, i + size), axis) for i in range(2 * width + 1)])
+    return mask
+
+
 # ---------------------------------------------------------------- samples against data
 
 def two_sample_1nn(real, fake):

@@ -69,6 +69,15 @@ def shape_mask(shape, size=32):
     return inside[shape.kind]()
 
 
+def kind_map(scenes, size=32):
+    """What each pixel belongs to, int64 (N, size, size): 0 the ground, 1.. the kinds in the order of SHAPE_KINDS."""
+    kinds = np.zeros((len(scenes), size, size), np.int64)
+    for pixels, scene in zip(kinds, scenes):
+        for shape in scene:
+            pixels[shape_mask(shape, size)] = 1 + SHAPE_KINDS.index(shape.kind)
+    return kinds
+
+
 def shape_box(mask):
     """The smallest box around a mask: (x from, y from, x to, y to), edges of pixels."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
