@@ -23,7 +23,7 @@ def test_without_padding_it_has_the_papers_sizes():
 def test_sides_must_stay_even(size, padding, met):
     model, x = UNet(1, 2, (2, 2, 2), padding), tg.randn(1, 1, size, size)
     if met % 2:
-        with pytest.raises(ValueError, match=f"UNet: got pictures {size} x {size}, whose map of {met} x {met} .* expected even"):
+        with pytest.raises(ValueError, match=f"UNet: got pictures {size} x {size}, whose map of {met} x {met} .* expected"):
             model(x)
     else:
         assert model(x).shape[2:] == (4, 4)

@@ -102,7 +102,8 @@ def boundary_iou(mask, truth, width=1):
 def _masks(caller, mask, truth):
     mask, truth = _array(mask), _array(truth)
     if mask.shape != truth.shape or mask.dtype != bool or truth.dtype != bool:
-        raise ValueError(f"{caller}: got {mask.dtype} {mask.shape} and {truth.dtype} {truth.shape}, expected bools of one shape")
+        raise ValueError(f"{caller}: got {mask.dtype} {mask.shape} and {truth.dtype} {truth.shape}, "
+                         "expected bools of one shape")
     return mask, truth
 
 

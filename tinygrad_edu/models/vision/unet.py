@@ -1,9 +1,9 @@
 """U-Net: a picture in, a class for every pixel out. Ronneberger, Fischer & Brox 2015, "U-Net: convolutional networks for
 biomedical image segmentation", arXiv:1505.04597.
 
-A classifier's maps shrink on the way, and what they say gets wiser and less exactly placed. The encoder is such a classifier; the
-decoder doubles the maps again, step by step, and at each size is handed the encoder's map of that size, which still knows
-where. So the smallest map need only say what is there.
+A classifier's maps shrink on the way, and what they say gets wiser and less exactly placed. The encoder is such a classifier;
+the decoder doubles the maps again, step by step, and at each size is handed the encoder's map of that size, which still
+knows where. So the smallest map need only say what is there.
 Left out: the loss that weighs pixels between touching cells more. Put in: batch norm, and, with padding=1, maps that keep
 their size; the paper pads nothing, crops what it carries across, and answers for the middle of the picture only.
 The U-Net of diffusion models, with residual blocks that know the time, is models/generative/unet.py.
