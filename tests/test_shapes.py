@@ -5,7 +5,7 @@ from hypothesis import given, strategies as st
 
 from tinygrad_edu import backend
 from tinygrad_edu.data import shapes
-from tinygrad_edu.data.shapes import Shape, caption, draw_shapes, random_shapes, read_shapes, shape_box, shape_mask
+from tinygrad_edu.data.shapes import Shape, caption, draw_shapes, kind_map, random_shapes, read_shapes, shape_box, shape_mask
 
 
 def same(found, drawn):
@@ -33,6 +33,8 @@ def test_it_also_inverts_several_shapes(seed):
         masks = [shape_mask(s) for s in scene]
         assert np.sum(masks, axis=0).max() == 1                                             # they do not overlap
         assert np.array_equal(np.any(masks, axis=0), (image != np.float32(shapes.GROUND)).any(axis=0))
+        kinds = [1 + shapes.SHAPE_KINDS.index(s.kind) for s in scene]
+        assert np.array_equal(kind_map([scene])[0], np.tensordot(kinds, masks, 1))
         assert [shape_box(shape_mask(s)) for s in found] == [shape_box(mask) for mask in masks]
 
 
