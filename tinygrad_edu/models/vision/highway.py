@@ -6,7 +6,7 @@ bias below 0, nearly closed; so a deep network begins as nearly nothing at all, 
 Left out: the convolutional version.
 """
 from ... import functional as F
-from ...nn import Linear, Module, init
+from ...nn import Linear, Module, ReLU, Sequential, init
 
 
 class HighwayLayer(Module):
@@ -25,25 +25,16 @@ class HighwayLayer(Module):
         return t * F.relu(self.linear(x)) + (1 - t) * x
 
 
-class PlainLayer(Module):
-    """relu(W x + b): the same without the gate."""
-
-    def __init__(self, features):
-        self.linear = he_linear(features, features)
-
-    def forward(self, x):
-        return F.relu(self.linear(x))
-
-
 class Highway(Module):
     """(N, in_features) -> logits (N, classes): one linear layer, `depth` highway layers of `width`, one linear layer.
 
-    `gates=False`: plain layers instead.
+    `gates=False`: plain layers relu(W x + b) instead.
     """
 
     def __init__(self, in_features, classes, width=50, depth=50, gate_bias=-2.0, gates=True):
         self.enter = he_linear(in_features, width)
-        self.layers = [HighwayLayer(width, gate_bias) if gates else PlainLayer(width) for _ in range(depth)]
+        self.layers = [HighwayLayer(width, gate_bias) if gates else Sequential(he_linear(width, width), ReLU())
+                       for _ in range(depth)]
         self.leave = Linear(width, classes)
 
     def forward(self, x):
