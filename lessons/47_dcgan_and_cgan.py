@@ -1,15 +1,16 @@
 """Lesson 47: DCGAN and conditional GAN: pictures, and pictures to order
 
-Lesson 46 let two networks play against each other over points in the plane. Pictures were another matter: for a year after the first
-paper, whoever put convolutions into the two networks saw them collapse. Then a recipe was found (DCGAN): no pooling but strides, batch
-norm in both players, small weights, a slow Adam. And one thing was still missing: a GAN draws what it likes. Tell both players which
-digit is wanted, and it draws to order.
+Lesson 46 let two networks play against each other over points in the plane. Pictures were another matter: for a year after
+the first paper, whoever put convolutions into the two networks saw them collapse. Then a recipe was found (DCGAN): no
+pooling but strides, batch norm in both players, small weights, a slow Adam. And one thing was still missing: a GAN draws
+what it likes. Tell both players which digit is wanted, and it draws to order.
 
-You will see digits drawn from noise, judged by a neighbour, a classifier and a look at the training set; what remains of them without
-batch norm; ten labels ordered and ten delivered; and what happens to the order when only the generator has read it.
+You will see digits drawn from noise, judged by a neighbour, a classifier and a look at the training set; what remains of
+them without batch norm; ten labels ordered and ten delivered; and what happens to the order when only the generator has read
+it.
 
-Papers: Radford, Metz & Chintala 2015, arXiv:1511.06434 (published, at full scale: 82.8 % on CIFAR-10 from its features); Mirza &
-Osindero 2014, arXiv:1411.1784 (published: 132 +- 1.8 nats in a Parzen estimate on MNIST).
+Papers: Radford, Metz & Chintala 2015, arXiv:1511.06434 (published, at full scale: 82.8 % on CIFAR-10 from its features);
+Mirza & Osindero 2014, arXiv:1411.1784 (published: 132 +- 1.8 nats in a Parzen estimate on MNIST).
 """
 # %%
 import math
@@ -45,10 +46,10 @@ def pictures(x):
 #
 # - Can a neighbour tell them from real ones? Mix n samples and n pictures of the test set, and ask of each whether its nearest
 #   neighbour is of its own kind. One half is perfect, 1 is hopeless.
-# - Are all ten digits among them? A classifier that was trained on real digits reads the samples; the entropy of its answers is at
-#   most ln 10 = 2.30 nats.
-# - Are they new? A copy of a training picture would pass both. So we look how far samples are from the training set, and how far
-#   the test set is.
+# - Are all ten digits among them? A classifier that was trained on real digits reads the samples; the entropy of its answers
+#   is at most ln 10 = 2.30 nats.
+# - Are they new? A copy of a training picture would pass both. So we look how far samples are from the training set, and how
+#   far the test set is.
 
 # %%
 judge = LeNet(size=8, kernel=3)
@@ -72,7 +73,7 @@ mean, covariance = train.reshape(-1, 64).mean(axis=0), np.cov(train.reshape(-1, 
 gaussian = pictures(Tensor(2 * rng.multivariate_normal(mean, covariance, n) - 1))
 
 def assess(images):
-    """(1-NN two-sample accuracy, entropy of the classes in nats, distance to the training set relative to that of new digits)"""
+    """1-NN two-sample accuracy, entropy of the classes in nats, distance to the training set relative to that of new digits."""
     distance = np.median(nearest_distance(images, train)) / np.median(nearest_distance(real, train))
     return two_sample_1nn(real, images), class_entropy(read(images).argmax(axis=1), 10), distance
 
@@ -82,21 +83,23 @@ print(f"the judge reads {judge_accuracy:.3f} of the test digits rightly")
 # %% [markdown]
 # ## The game
 #
-# The discriminator D gives each picture a logit and is trained as a classifier, real against fake. The generator is trained to have
-# its pictures classified as real: it makes -ln D(fake) small. Making ln(1 - D(fake)) small would be the same wish, but look at the
-# slopes when the generator is losing, with a logit of -10: one shouts, the other one cannot be heard.
+# The discriminator D gives each picture a logit and is trained as a classifier, real against fake. The generator is trained
+# to have its pictures classified as real: it makes -ln D(fake) small. Making ln(1 - D(fake)) small would be the same wish,
+# but look at the slopes when the generator is losing, with a logit of -10: one shouts, the other one cannot be heard.
 
 # %%
 logit = Tensor([-10.0], requires_grad=True)
 (shout,) = grad(F.binary_cross_entropy_with_logits(logit, ones(1)), logit)              # of -ln D
 (whisper,) = grad(-F.binary_cross_entropy_with_logits(logit, zeros(1)), logit)          # of ln(1 - D)
-lesson.claim("generator loses by 10 nats: slope of -ln D", -shout.item(), ">=", 0.999, row="N03", kind="E", baseline=-whisper.item())
+lesson.claim("generator loses by 10 nats: slope of -ln D", -shout.item(), ">=", 0.999, row="N03", kind="E",
+             baseline=-whisper.item())
 
 # %% [markdown]
 # Each player has its own Adam, with the paper's betas; both take one step in turn. D always sees a batch of real pictures and a
 # batch of fake ones, not mixed, so that batch norm measures each by itself.
 #
-# The loop is the same for both papers: `draw(labels)` makes fake pictures, `doubt(x, labels)` gives logits. DCGAN ignores the labels.
+# The loop is the same for both papers: `draw(labels)` makes fake pictures, `doubt(x, labels)` gives logits. DCGAN ignores
+# the labels.
 
 # %%
 def endless(batch):
@@ -155,8 +158,8 @@ def show_table(names):
 
 show_table(table)
 told, entropy, distance = table["DCGAN"]
-lesson.claim(f"DCGAN: 1-NN two-sample accuracy, {n} of each", told, "<=", 0.80, row="N03", kind="O", baseline=table["one Gaussian"][0],
-             oracle=table["real digits"][0])
+lesson.claim(f"DCGAN: 1-NN two-sample accuracy, {n} of each", told, "<=", 0.80, row="N03", kind="O",
+             baseline=table["one Gaussian"][0], oracle=table["real digits"][0])
 lesson.claim("DCGAN: entropy of the classes drawn, nats", entropy, ">=", 2.2, row="N03", kind="O",
              baseline=table["without batch norm"][1], oracle=math.log(10))
 lesson.claim("DCGAN: distance to the training set, relative", distance, ">=", 0.9, row="N03", kind="O", baseline=0, oracle=1)
@@ -164,9 +167,9 @@ lesson.claim("DCGAN: distance to the training set, relative", distance, ">=", 0.
 # %% [markdown]
 # ## Pictures to order
 #
-# The generator gets the label beside its noise: nothing forces it to look. What forces it is the discriminator, who gets the label
-# as well, and so learns that a perfect 3 is a fake when a 7 was ordered. Tell it the label 0 each time, and the game is the plain
-# one: the generator may use its label as some more noise.
+# The generator gets the label beside its noise: nothing forces it to look. What forces it is the discriminator, who gets the
+# label as well, and so learns that a perfect 3 is a fake when a 7 was ordered. Tell it the label 0 each time, and the game
+# is the plain one: the generator may use its label as some more noise.
 #
 # "Beside" means one more input for each class, 1 for the one that is ordered. In the first layer that picks one column of its
 # matrix: every class has a bias of its own, and nothing else.
@@ -176,7 +179,8 @@ generator, noise = cgan.Generator(), randn(10, 32)
 first = generator.network.layers[0]
 by_bias = noise @ first.weight[:, :32].T + (first.bias + first.weight[:, 32:].T)        # row k: the bias of class k
 told = concatenate([noise, one_hot(np.arange(10), 10)], axis=1)
-lesson.claim("label beside noise = a bias for each class, error", abs(first(told) - by_bias).max(), "<=", 1e-5, row="N07", kind="E")
+lesson.claim("label beside noise = a bias for each class, error", abs(first(told) - by_bias).max(), "<=", 1e-5, row="N07",
+             kind="E")
 
 # %%
 def play_cgan(hint):
@@ -206,9 +210,10 @@ lesson.claim("D not told: the digit ordered is recognised", ignored, "<=", 0.2, 
 # %% [markdown]
 # ## What was drawn
 #
-# Left: real digits and samples of everybody. Middle: each column is one label and each row one draw of noise, shared by all ten:
-# what does a noise vector mean to the generator, once the label says which digit it is? Right: the two losses. They say little:
-# the discriminator's would be 2 ln 2 if nothing could be told, and neither falls as the pictures get better (lesson 48).
+# Left: real digits and samples of everybody. Middle: each column is one label and each row one draw of noise, shared by all
+# ten: what does a noise vector mean to the generator, once the label says which digit it is? Right: the two losses. They say
+# little: the discriminator's would be 2 ln 2 if nothing could be told, and neither falls as the pictures get better (lesson
+# 48).
 
 # %%
 if lesson.draws:
@@ -218,7 +223,8 @@ if lesson.draws:
     noise = randn(8, orders.latent)
     with no_grad():
         sheet = orders(Tensor(np.repeat(noise.numpy(), 10, axis=0)), Tensor(np.tile(np.arange(10), 8)))
-    show_grid(pictures(sheet), columns=10, limits=(0, 1), axes=axes[1], title="To order: a column for each label, a row for each noise")
+    show_grid(pictures(sheet), columns=10, limits=(0, 1), axes=axes[1],
+              title="To order: a column for each label, a row for each noise")
     smooth = np.ones(25) / 25
     plot_curves({"discriminator": np.convolve(losses["DCGAN"][:, 0], smooth, "valid"),
                  "generator": np.convolve(losses["DCGAN"][:, 1], smooth, "valid"),
