@@ -149,11 +149,10 @@ lesson.claim("no limit: estimate when trained twice as long, relative", lengthen
 # %% [markdown]
 # Without a limit the number is thousands of times too large, and five times larger when trained twice as long: it ranks
 # heaps only as long as all are watched for the same time. The clipped critic puts them in the right order, in a unit of its
-# own: there are three layers, so with a tenth of c it is hundreds of times smaller. The critic with a penalty measures in the unit of
-# the line, a little too much: to be steeper by e wins e W1 and costs 10 e^2, so it settles at a slope of 1 + W1 / 20.
+# own: there are three layers, so with a tenth of c it is hundreds of times smaller. The critic with a penalty measures in
+# the unit of the line, a little too much: to be steeper by e wins e W1 and costs 10 e^2, so it settles at 1 + W1 / 20.
 #
-# And the inequality above holds for every one of the 36: estimate / steepness is a lower bound, whatever the critic has
-# learned.
+# And the inequality above holds for all 36: estimate / steepness is a lower bound, whatever the critic has learned.
 #
 # What does clipping do to a critic? It wants to be steep, and under a limit for each weight the steepest it can be is to have
 # all of them at the limit. So that is where they go, and a network whose weights are nearly all +c or -c has few shapes left.
@@ -257,7 +256,7 @@ ring_title = f"ring, penalty: {found} of 8, {good:.0%} good"
 # %% [markdown]
 # ## Twenty-five clusters on a grid, and three critics
 #
-# The harder case, with a wider network and longer steps; and the three critics against each other, all else equal.
+# The harder case, with a deeper network and longer steps; and the three critics against each other, all else equal.
 
 # %%
 grid, GRID = Grid25(sigma=0.1), 2 * math.sqrt(2)
