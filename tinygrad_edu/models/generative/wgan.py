@@ -12,7 +12,7 @@ import numpy as np
 
 from ... import autograd, backend
 from ...creation import rand, randn
-from ...nn import LeakyReLU, Module
+from ...nn import Module, ReLU
 from ...ops import sqrt, square
 from ..foundations.mlp import MLP
 
@@ -36,7 +36,7 @@ class Critic(Module):
     """Points (N, features) -> one number each (N,), in no particular unit; no batch norm, for the penalty is per point."""
 
     def __init__(self, features=2, hidden=(128, 128)):
-        self.network = MLP(features, *hidden, 1, activation=LeakyReLU)
+        self.network = MLP(features, *hidden, 1, activation=ReLU)
 
     def forward(self, x):
         return self.network(x)[:, 0]
