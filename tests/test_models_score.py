@@ -1,4 +1,4 @@
-"""Score models: the exact score against differences, the loss against the posterior, samplers and likelihood where they are known."""
+"""Score models: the exact score against differences, the loss in closed form, samplers and likelihood where they are known."""
 import math
 
 import numpy as np

@@ -46,7 +46,7 @@ class ScoreNetwork(Module):
     def forward(self, x, sigma):
         sigma = np.reshape(sigma, -1)
         total = np.sqrt(self.deviation ** 2 + sigma ** 2)                       # the deviation of x
-        rest = self.network(column(1 / total, x) * x, 10 * np.log(sigma))       # (N, D)
+        rest = self.network(column(1 / total, x) * x, 3 * np.log(sigma))       # (N, D)
         return column(self.deviation / (sigma * total), x) * rest - column(1 / total ** 2, x) * x
 
 
@@ -78,7 +78,7 @@ def denoising_loss(score, x0, sigma, noise=None):
     """
     noise = randn(*x0.shape) if noise is None else noise
     level = column(sigma, x0)
-    return 0.5 * square(level * score(x0 + level * noise, sigma) + noise).sum(axis=1).mean()
+    return 0.5 * square(level * score(x0 + level * noise, sigma) + noise).sum(axis=-1).mean()
 
 
 def log_uniform(n, low, high):
@@ -107,8 +107,9 @@ def langevin(score, x, levels, steps, step=0.1):
 class VPSDE:
     """dx = -beta(t) x / 2 dt + sqrt(beta(t)) dw from data at t = 0 to N(0, I) at t = 1 ("variance preserving").
 
-    beta rises from beta_min to beta_max, by default as in the paper. At t, x is scale(t) (x_0 + sigma(t) noise) with scale^2 (1 + sigma^2) = 1, so one
-    score for all sigma serves every t. Everything starts at the small time where sigma is `sigma_min`.
+    beta rises from beta_min to beta_max, by default as in the paper. At t, x is scale(t) (x_0 + sigma(t) noise) with
+    scale^2 (1 + sigma^2) = 1, so one score for all sigma serves every t. Everything starts at the small time where sigma is
+    `sigma_min`.
     """
 
     def __init__(self, score, sigma_min=0.02, beta_min=0.1, beta_max=20.0):
@@ -159,9 +160,10 @@ class VPSDE:
 
     @no_grad()
     def flow(self, x, steps):
-        """Data from x at t = 1 along the ODE: a list of the `steps` + 1 points on the way, the first x, the last data."""
+        """From x at t = 1 to data along the ODE: a list of all `steps` + 1 points on the way, the first x, the last data."""
         times = self.times(steps)[::-1]
-        return [(1 / self.scale(t)) * x for t, x in zip(times, runge_kutta(self.velocity, x, times))]
+        *way, end = runge_kutta(self.velocity, x, times)
+        return way + [(1 / self.scale(times[-1])) * end]
 
     @no_grad()
     def log_prob(self, x, steps):
