@@ -20,7 +20,7 @@ from ... import backend
 from ...autograd import enable_grad, grad, no_grad
 from ...creation import randn
 from ...nn import Module, SiLU
-from ...ops import exp, logsumexp, minimum, square
+from ...ops import exp, logsumexp, minimum, square, where
 from ...tensor import Tensor
 from ..foundations.mlp import MLP
 
@@ -94,9 +94,8 @@ def mala(energy, x, steps, step):
         log_ratio = e - new_e + log_q(x, y, new_slope) - log_q(y, x, slope)
         yes = Tensor(backend.generator().random(len(x)), dtype=x.dtype, device=x.device) < exp(minimum(log_ratio, 0.0))
 
-        share = yes.astype(x.dtype)
-        accepted += share.mean().item() / steps
-        e, (x, slope) = e + share * (new_e - e), (old + share[:, None] * (new - old) for old, new in ((x, y), (slope, new_slope)))
+        accepted += yes.astype(x.dtype).mean().item() / steps
+        e, x, slope = where(yes, new_e, e), where(yes[:, None], y, x), where(yes[:, None], new_slope, slope)
     return x, accepted
 
 
@@ -125,9 +124,10 @@ class ReplayBuffer:
 # ---------------------------------------------------------------- learning
 
 def contrastive_loss(energy, data, drawn, alpha=0.0):
-    """mean E(data) - mean E(drawn) + alpha mean(E^2 of both); the gradient of the first two is that of -ln p if `drawn` is.
+    """mean E(data) - mean E(drawn) + alpha (mean E(data)^2 + mean E(drawn)^2); `drawn` is a constant.
 
-    `drawn` is a constant. alpha holds the energies near 0: without it only their difference is asked for, and both may run away.
+    If it is drawn from the model, the first two have the gradient of -ln p(data). alpha holds the energies near 0: without it
+    only their difference is asked for, and both may run away.
     """
     down, up = energy(data), energy(drawn.detach())
     return down.mean() - up.mean() + alpha * (square(down).mean() + square(up).mean())
