@@ -117,9 +117,9 @@ def test_quadrature_has_converged(make, monkeypatch):
     monkeypatch.setattr(toy2d, "NODES", 4 * toy2d.NODES)
     finer = make()
     angle = backend.generator().uniform(0, 2 * np.pi, 300)
-    near = density.nodes[backend.generator().integers(len(density.nodes), size=300)]
+    near = density.centres[backend.generator().integers(len(density.centres), size=300)]
     for noises in (0, 3, 6):
-        points = near + noises * density.noise * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        points = near + noises * density.sigma * np.stack([np.cos(angle), np.sin(angle)], axis=1)
         assert np.allclose(density.log_density(points), finer.log_density(points), atol=1e-8, rtol=0)
 
 

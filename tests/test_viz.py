@@ -285,6 +285,15 @@ def test_functions_of_the_plane_may_be_models():
         viz.density2d(lambda p: p, (0, 1, 0, 1), resolution=3)
 
 
+def test_arrows_point_along_the_field_and_have_one_length():
+    axes = rendered(viz.arrows2d(lambda p: -(1 + p[:, :1] ** 2) * p, (-1, 1, -2, 2), resolution=3))
+    (arrows,) = axes.collections
+    assert arrows.N == 9 and axes.get_xlim() == (-1, 1) and axes.get_ylim() == (-2, 2)
+    np.testing.assert_allclose(np.hypot(arrows.U, arrows.V), [1, 1, 1, 1, 0, 1, 1, 1, 1], atol=1e-6)    # no arrow at 0
+    assert (arrows.U[0], arrows.V[1]) == (pytest.approx(5 ** -0.5), pytest.approx(1))
+    assert arrows.get_array()[0] > arrows.get_array()[1]        # the colour is the length before
+
+
 def test_panels_hold_several_plots():
     figure, ((a, b), (c, d)) = viz.panels(2, 2)
     plots = [viz.plot_curves({"x": [1, 2]}, axes=a, title="curves"), viz.scatter2d(np.eye(2), axes=b),

@@ -9,6 +9,7 @@ Gaussians,
 A curve c(t) with noise, t uniform on [0, 1], is a mixture of infinitely many: p(x) is the integral of
 N(x; c(t), sigma^2 I) over t, which Gauss-Legendre quadrature turns back into a finite sum with centres c(t_k).
 """
+import copy
 import math
 
 import numpy as np
@@ -40,20 +41,29 @@ class Plane:
 # ---------------------------------------------------------------- mixtures of points
 
 class Mixture(Plane):
-    """Round Gaussians of standard deviation `sigma` at `centres` (K, 2), all equally likely."""
+    """Round Gaussians of standard deviation `sigma` at `centres` (K, 2), as likely as `weights` (K,) say; else all equally."""
 
-    def __init__(self, centres, sigma):
-        self.centres = np.asarray(centres, np.float64)
-        self.sigma = _positive("sigma", sigma)
+    def __init__(self, centres, sigma, weights=None):
+        self.centres, self.sigma = np.asarray(centres, np.float64), _positive("sigma", sigma)
+        share = np.ones(len(self.centres)) if weights is None else np.asarray(weights, np.float64)
+        if share.shape != self.centres.shape[:1] or not (share > 0).all():
+            raise ValueError(f"toy2d: got weights {weights}, expected {len(self.centres)} positive numbers")
+        self.weights = share / share.sum()
 
     def draw(self, n):
-        component = backend.generator().integers(len(self.centres), size=n)
+        even = (self.weights == self.weights[0]).all()
+        component = backend.generator().choice(len(self.centres), n, p=None if even else self.weights)
         return self.centres[component] + _noise(n, self.sigma), component
 
     def log_density(self, points):
         """log p at `points` (N, 2): float64 (N,)."""
-        weights = np.full(len(self.centres), 1 / len(self.centres))
-        return _mixture_log_density(points, self.centres, weights, self.sigma)
+        return _mixture_log_density(points, self.centres, self.weights, self.sigma)
+
+    def noised(self, sigma):
+        """The density of a sample plus noise N(0, sigma^2 I): the same centres with more width. It can be drawn from, too."""
+        wider = copy.copy(self)
+        wider.sigma = math.hypot(self.sigma, sigma)
+        return wider
 
 
 class EightGaussians(Mixture):
@@ -74,19 +84,17 @@ class Grid25(Mixture):
 
 # ---------------------------------------------------------------- noisy curves
 
-class Curves(Plane):
+class Curves(Mixture):
     """Points uniform in the parameter t of one of several curves, plus Gaussian noise of standard deviation `noise`.
 
-    `curves`: smooth functions from t in [0, 1], shape (M,), to points (M, 2), all equally likely.
+    `curves`: smooth functions from t in [0, 1], shape (M,), to points (M, 2), all equally likely. The density is that of a
+    mixture with its centres on the curves, by quadrature; exact to 1e-8 within six noises of the curve.
     """
 
     def __init__(self, curves, noise):
         self.curves = curves
-        self.noise = _positive("noise", noise)
-
-        rules = [_quadrature(curve, self.noise) for curve in curves]
-        self.nodes = np.concatenate([nodes for nodes, _ in rules])                              # (K, 2)
-        self.weights = np.concatenate([weights for _, weights in rules]) / len(curves)          # (K,), sum 1
+        nodes, weights = zip(*(_quadrature(curve, _positive("noise", noise)) for curve in curves))
+        super().__init__(np.concatenate(nodes), noise, np.concatenate(weights))                # (K, 2), (K,)
 
     def draw(self, n):
         component = backend.generator().integers(len(self.curves), size=n)
@@ -95,11 +103,7 @@ class Curves(Plane):
         for k, curve in enumerate(self.curves):
             on_curve[component == k] = curve(t[component == k])
 
-        return on_curve + _noise(n, self.noise), component
-
-    def log_density(self, points):
-        """log p at `points` (N, 2): float64 (N,), by quadrature; exact to 1e-8 within six noises of the curve."""
-        return _mixture_log_density(points, self.nodes, self.weights, self.noise)
+        return on_curve + _noise(n, self.sigma), component
 
 
 class TwoMoons(Curves):

@@ -6,7 +6,7 @@ plots into one picture, make the panels first and hand them over: `figure, (left
 """
 from .figure import colors, panels
 from .graph import draw_graph, graph_figure
-from .plots import density2d, plot_curves, regions2d, scatter2d, show_grid
+from .plots import arrows2d, density2d, plot_curves, regions2d, scatter2d, show_grid
 
-__all__ = ["colors", "density2d", "draw_graph", "graph_figure", "panels", "plot_curves", "regions2d", "scatter2d",
+__all__ = ["arrows2d", "colors", "density2d", "draw_graph", "graph_figure", "panels", "plot_curves", "regions2d", "scatter2d",
            "show_grid"]

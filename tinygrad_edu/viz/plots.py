@@ -127,10 +127,30 @@ def regions2d(classify, box, points=None, labels=None, resolution=200, title=Non
     return figure
 
 
+def arrows2d(field, box, resolution=20, title=None, axes=None):
+    """A vector field over a box: arrows of one length, darker where the vector is longer. `field`: (M, 2) float32 -> (M, 2)."""
+    figure, axes = given_or_new(axes, title, (4.4, 4.0))
+    points = _grid(box, resolution)
+    with no_grad():
+        vectors = values_of(field(points))
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit = vectors / np.maximum(length, 1e-12)
+    axes.quiver(*points.T, *unit.T, np.log(np.maximum(length[:, 0], 1e-12)), cmap="viridis_r", pivot="mid",
+                scale=1.4 * resolution, width=0.005)
+    axes.set_aspect("equal")
+    _frame(axes, box)
+    return figure
+
+
+def _grid(box, resolution):
+    """Points of the box, row by row from its lower left: float32 (resolution^2, 2)."""
+    xs, ys = np.linspace(*box[:2], resolution), np.linspace(*box[2:], resolution)
+    return np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2).astype(np.float32)
+
+
 def _over(function, box, resolution):
     """`function` on a grid of points of the box: (resolution, resolution), y upwards."""
-    xs, ys = np.linspace(*box[:2], resolution), np.linspace(*box[2:], resolution)
-    points = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2).astype(np.float32)
+    points = _grid(box, resolution)
     with no_grad():
         values = values_of(function(points))
     if values.size != len(points):
