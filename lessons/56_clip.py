@@ -285,8 +285,8 @@ if lesson.data is not None:
 #
 # Every lesson names its papers at the top, and this one has just counted whether that is so. Where to go for a whole field:
 #
-# - books: Goodfellow, Bengio & Courville, *Deep Learning* (2016); Murphy, *Probabilistic Machine Learning* (2022, 2023); Prince,
-#   *Understanding Deep Learning* (2023); Sutton & Barto, *Reinforcement Learning* (2018);
+# - books: Goodfellow, Bengio & Courville, *Deep Learning* (2016); Murphy, *Probabilistic Machine Learning* (2022, 2023);
+#   Prince, *Understanding Deep Learning* (2023); Sutton & Barto, *Reinforcement Learning* (2018);
 # - courses: Stanford's CS231n (pictures, lessons 13-22), CS224n (language, 23-34) and CS236 (generative models, 35-54);
 #   Karpathy's *Neural Networks: Zero to Hero* (01-33);
 # - journals and blogs: Distill, which let its readers turn the knobs; Lil'Log, whose surveys are longer than papers.
