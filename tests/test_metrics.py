@@ -29,6 +29,29 @@ def test_accuracy_refuses(logits, labels):
         metrics.accuracy(logits, labels)
 
 
+def test_recall_by_hand():
+    scores = np.array([[3, 1, 2, 0], [1, 0, 3, 2], [0, 1, 2, 3]], np.float32)
+    assert [metrics.recall_at_k(scores, k) for k in (1, 2, 3, 4, 9)] == pytest.approx([1 / 3, 2 / 3, 2 / 3, 1, 1])
+    assert metrics.recall_at_k(Tensor(scores), 1, np.array([0, 2, 3])) == 1
+    assert metrics.recall_at_k(scores, labels=[3, 1, 0]) == 0
+
+
+@given(n=st.integers(1, 8), k=st.integers(1, 9), seed=st.integers(0, 99))
+def test_recall_where_scores_are_equal_is_that_of_a_lot(n, k, seed):
+    assert metrics.recall_at_k(np.zeros((n, 8)), k) == pytest.approx(min(k / 8, 1))
+    rng = np.random.default_rng(seed)
+    scores, labels = rng.integers(0, 3, (n, 8)), rng.integers(0, 8, n)
+    drawn = np.mean([np.argsort(rng.random((n, 8)) - scores, axis=1)[:, :k] == labels[:, None] for _ in range(400)], axis=0)
+    assert metrics.recall_at_k(scores, k, labels) == pytest.approx(drawn.sum(axis=1).mean(), abs=0.15)
+
+
+@pytest.mark.parametrize("scores, k, labels", [(np.zeros(3), 1, None), (np.zeros((3, 2)), 1, None), (np.zeros((0, 2)), 1, None),
+                                               (np.eye(2), 0, None), (np.eye(2), 1, [0]), (np.eye(2), 1, [0, -1])])
+def test_recall_refuses(scores, k, labels):
+    with pytest.raises(ValueError, match="got .* expected"):
+        metrics.recall_at_k(scores, k, labels)
+
+
 def test_class_entropy_by_hand():
     assert metrics.class_entropy(np.arange(10).repeat(3), 10) == pytest.approx(math.log(10), abs=1e-12)
     assert math.copysign(1, metrics.class_entropy([4, 4, 4], 10)) == 1 and metrics.class_entropy([4, 4, 4], 10) == 0

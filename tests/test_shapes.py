@@ -5,7 +5,8 @@ from hypothesis import given, strategies as st
 
 from tinygrad_edu import backend
 from tinygrad_edu.data import shapes
-from tinygrad_edu.data.shapes import Shape, caption, draw_shapes, kind_map, random_shapes, read_shapes, shape_box, shape_mask
+from tinygrad_edu.data.shapes import (Shape, caption, draw_shapes, kind_map, random_shapes, read_caption, read_shapes,
+                                       shape_box, shape_mask)
 
 
 def same(found, drawn):
@@ -69,6 +70,34 @@ def test_captions_by_hand():
     assert caption(scene) == ("a large red circle at the top left and a small blue cross in the middle and "
                               "a small white square at the right")
     assert caption([]) == "nothing" and read_shapes(draw_shapes([[]])[0]) == []
+
+
+@given(seed=st.integers(0, 9999), size=st.integers(16, 40), objects=st.integers(0, 1))
+def test_captions_read_back_say_the_same(seed, size, objects):
+    backend.manual_seed(seed)
+    for scene in random_shapes(10, size, objects) + random_shapes(5, 32, (2, 5)) * (size == 32):
+        read = read_caption(caption(scene, size), size)
+        assert caption(read, size) == caption(scene, size)
+        assert [(s.kind, s.color, s.large) for s in read] == [(s.kind, s.color, s.large) for s in scene]
+
+
+def test_every_caption_can_be_drawn_and_read_back():
+    """432 captions of one shape: the picture of what was read is read as what was said."""
+    corners = ("top left", "top", "top right", "left", "right", "bottom left", "bottom", "bottom right")
+    texts = [f"a {how} {color} {kind} {place}" for how in ("small", "large") for color in shapes.SHAPE_COLORS
+             for kind in shapes.SHAPE_KINDS for place in (*(f"at the {corner}" for corner in corners), "in the middle")]
+    scenes = [read_caption(text) for text in texts]
+    assert [caption(read_shapes(image)) for image in draw_shapes(scenes)] == texts
+    assert read_caption(" and ".join(texts[:3])) == [shape for scene in scenes[:3] for shape in scene]
+
+
+@pytest.mark.parametrize("text", [
+    "", "a dog", "a large red circle", "a large red circle at the top left ", "a huge red circle in the middle",
+    "nothing and nothing", "a large red circle in the middle and", "a red large circle in the middle",
+    "a large red circle at the left top"])
+def test_what_no_caption_says_is_refused(text):
+    with pytest.raises(ValueError, match="read_caption: got .* expected words as"):
+        read_caption(text)
 
 
 def test_factors_are_drawn_evenly():

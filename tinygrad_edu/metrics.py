@@ -40,6 +40,23 @@ def calibration_error(probabilities, labels, bins=15):
     return float(abs(np.bincount(bin, right - confidence, minlength=bins)).sum() / len(labels))
 
 
+def recall_at_k(scores, k=1, labels=None):
+    """Share of rows of `scores` (N, M) whose entry at the label is among the k largest; labels (N,), by default 0..N-1.
+
+    A search that asks N questions of M candidates, the larger score the better. Equal scores share their places, as if
+    drawn by lot: a search that finds nothing (all scores equal) has k / M.
+    """
+    scores = _array(scores)
+    labels = np.arange(len(scores)) if labels is None else _array(labels)
+    if scores.ndim != 2 or labels.shape != scores.shape[:1] or not len(labels) or not 0 <= labels.min() <= labels.max() < \
+            scores.shape[1] or k < 1:
+        raise ValueError(f"recall_at_k: got scores {scores.shape}, labels {labels.shape} and k {k}, expected (N, M), (N,) with "
+                         "values in 0..M-1, not empty, and k at least 1")
+    own = scores[np.arange(len(labels)), labels][:, None]
+    better, equal = (scores > own).sum(axis=1), (scores == own).sum(axis=1)
+    return float(np.clip((k - better) / equal, 0, 1).mean())
+
+
 def class_entropy(labels, classes):
     """Entropy in nats of the histogram of `labels`, integers in 0..classes-1: log(classes) if all are equally frequent.
 

@@ -89,6 +89,15 @@ def caption(scene, size=32):
     return " and ".join(f"a {'large' if s.large else 'small'} {s.color} {s.kind} {_place(s, size)}" for s in scene) or "nothing"
 
 
+def read_caption(text, size=32):
+    """The way back: a scene of which `caption` says this text, each shape in the middle of its place, the smallest of its size.
+
+    A caption does not say everything: a scene that is read back from it has other numbers, but the same words, and its shapes
+    may lie on each other.
+    """
+    return [] if text == "nothing" else [_read_phrase(phrase, size) for phrase in text.split(" and ")]
+
+
 def read_shapes(image):
     """The shapes in a picture (3, H, H), from the top down and then from left to right; the radius within half a pixel."""
     image = np.asarray(image, np.float64)
@@ -133,6 +142,19 @@ def _place(shape, size):
 
 
 # ---------------------------------------------------------------- reading them
+
+def _read_phrase(phrase, size):
+    """"a large red circle at the top left" -> a Shape. What a caption would say in other words is no caption."""
+    words = phrase.split()
+    radius = (LARGE if "large" in words else SMALL)[0]
+    x, y = (1 if after in words else -1 if before in words else 0 for before, after in (("left", "right"), ("top", "bottom")))
+    x, y = (min(max(np.round((3 + 2 * side) * size / 3) / 2, np.ceil(2 * radius) / 2), size - radius) for side in (x, y))
+    if len(words) > 3 and words[2] in SHAPE_COLORS and words[3] in SHAPE_KINDS:
+        shape = Shape(words[3], words[2], float(x), float(y), radius)
+        if caption([shape], size) == phrase:
+            return shape
+    raise ValueError(f"read_caption: got {phrase!r} for {size} pixels, expected words as `caption` has them")
+
 
 def _connected(mask):
     """The connected pieces of a mask, each a mask of its own; pixels touch at their sides."""

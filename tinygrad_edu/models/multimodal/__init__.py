@@ -1,0 +1,1 @@
+"""Lessons 56-57: networks that see pictures and read what is said about them."""
