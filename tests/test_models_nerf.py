@@ -8,7 +8,7 @@ from tinygrad_edu.data.scenes import Balls, camera_rays, orbit
 from tinygrad_edu.models.implicit.hash_grid import HashField, HashGrid, rows_of
 from tinygrad_edu.models.implicit.nerf import NeRF, positional_encoding
 from tinygrad_edu.models.implicit.nerf_plus_plus import NeRFPlusPlus, crossing, inverted_back, inverted_sphere
-from tinygrad_edu.models.implicit.volume import even_edges, finer_edges, fog, places_in, points_at, render, weights_along
+from tinygrad_edu.models.implicit.volume import even_edges, fog, places_in, points_at, render, weights_along
 from tinygrad_edu.models.implicit.voxels import VoxelGrid, corners, each_corner
 from tinygrad_edu.testing import gradcheck, strict_cupy
 from twins import double
@@ -62,15 +62,6 @@ def test_rendering_a_scene_whose_picture_is_known():
         errors[pieces] = abs(color - colors).max()
         assert weights.sum(axis=1) == pytest.approx(opacity, abs=2 / pieces * 9)
     assert errors[500] < 0.01 and errors[500] < errors[50]
-
-
-def test_finer_edges_go_where_the_weight_is():
-    edges = even_edges(np.zeros(2), np.array([1.0, 2.0]), 4)
-    even = finer_edges(edges, np.ones((2, 4)), 8)
-    assert np.allclose(even, even_edges(np.zeros(2), np.array([1.0, 2.0]), 8))
-    one = finer_edges(edges, np.array([[0, 1.0, 0, 0], [0, 0, 0, 0]]), 10)              # all in the second quarter; nothing
-    assert ((one[0] >= 0.25) & (one[0] <= 0.5)).sum() >= 9 and one[0, 0] == 0 and one[0, -1] == pytest.approx(1)
-    assert np.allclose(one[1], np.linspace(0, 2, 11)) and (np.diff(one, axis=1) > 0).all()
 
 
 @given(SEEDS)

@@ -16,7 +16,7 @@ class Painting:
     `waves`: rows (kx, ky, phase, a); `discs`: rows (cx, cy, r, h). Scaled such that 256 x 256 pixels span 0..1.
     """
 
-    def __init__(self, waves, discs, softness=0.03):
+    def __init__(self, waves, discs, softness=0.04):
         self.waves, self.discs = np.asarray(waves, np.float64).reshape(-1, 4), np.asarray(discs, np.float64).reshape(-1, 4)
         if not softness > 0:
             raise ValueError(f"Painting: got softness {softness}, expected a positive number")
@@ -54,14 +54,15 @@ class Painting:
         return s @ h, gradient.sum(axis=1), (second + first / distance) @ h     # f'' + f' / distance, in the plane
 
 
-def random_painting(waves=32, discs=6, lowest=3.0, highest=40.0, softness=0.03):
-    """A painting of random waves, `lowest`..`highest` radians per unit, an octave as likely as another, and random discs."""
+def random_painting(waves=32, discs=5, lowest=3.0, highest=40.0, softness=0.04):
+    """A painting of waves in random directions, `lowest`..`highest` radians per unit, as many in each octave, and random discs."""
     rng = backend.generator()
-    frequency, direction = np.exp(rng.uniform(np.log(lowest), np.log(highest), waves)), rng.uniform(0, np.pi, waves)
+    frequency, direction = np.geomspace(lowest, highest, waves), rng.uniform(0, np.pi, waves)
     k = frequency * np.stack([np.cos(direction), np.sin(direction)])
-    strength = np.full(waves, np.sqrt(2 / max(waves, 1)))                       # variance 1, all waves together
+    strength = np.full(waves, 0.5 * np.sqrt(2 / max(waves, 1)))                 # together a deviation of 0.5; a disc is 1 high
     some_waves = np.stack([*k, rng.uniform(0, 2 * np.pi, waves), strength], axis=1)
-    some_discs = np.stack([*rng.uniform(-0.8, 0.8, (2, discs)), rng.uniform(0.15, 0.5, discs), rng.choice([-1.5, 1.5], discs)], axis=1)
+    some_discs = np.stack([*rng.uniform(-0.8, 0.8, (2, discs)), rng.uniform(0.15, 0.5, discs), rng.choice([-1.0, 1.0], discs)],
+                          axis=1)
     return Painting(some_waves, some_discs, softness)
 
 

@@ -2,9 +2,9 @@
 view synthesis", arXiv:2003.08934.
 
 A scene as a network: a point in space goes in, the density and the colour of the fog there come out. Photographs from known
-places are all it is trained on, through volume rendering (`volume.py`). Two things make it work: each coordinate is given as
-sines of many frequencies, because a plain network learns smooth functions only; and samples are spent where something is.
-Colour may depend on the direction of view, density may not. Left out: the second, coarse network, and the skip connection.
+places are all it is trained on, through volume rendering (`volume.py`). It works because each coordinate is given as sines of many
+frequencies; a network of x, y and z themselves learns what is smooth and blurs the rest. Colour may depend on the direction of
+view, density may not. Left out: the second network, which looks again where the first one found something, and the skip connection.
 """
 import math
 

@@ -53,18 +53,6 @@ def even_edges(near, far, pieces):
     return near + (far - near) * share
 
 
-def finer_edges(edges, weights, pieces):
-    """Edges (R, pieces + 1) such that every piece has an equal share of the `weights` (R, S) that the pieces of `edges` have.
-
-    A hundredth of the share is spread evenly, so that no place is given up. (NeRF's hierarchical sampling.)
-    """
-    share = weights + 0.01 * weights.mean(axis=1, keepdims=True) + 1e-6
-    cumulative = np.cumsum(share, axis=1)
-    cumulative = np.concatenate([np.zeros((len(edges), 1)), cumulative / cumulative[:, -1:]], axis=1)           # (R, S + 1)
-    wanted = np.linspace(0, 1, pieces + 1)
-    return np.stack([np.interp(wanted, c, e) for c, e in zip(cumulative, edges)])
-
-
 def places_in(edges, jitter=True):
     """A place in each piece, (R, S), random (stratified sampling) or in the middle, and the lengths of the pieces, (R, S)."""
     lengths = np.diff(edges, axis=1)
