@@ -1,16 +1,18 @@
 """Lesson 62: SIREN, a picture as a network of sines
 
-Every network so far was given a picture as pixels, or made one. Pixels are a choice: who asks what lies between two of them, how
-steep the brightness is there, or how it bends, gets an answer that depends on the grid. Here the network *is* the picture. A place
-(x, y) goes in, any place, and its brightness comes out; the pixels are only what it is trained on.
+Every network so far was given a picture as pixels, or made one. Pixels are a choice: who asks what lies between two of
+them, how steep the brightness is there, or how it bends, gets an answer that depends on the grid. Here the network *is* the
+picture. A place (x, y) goes in, any place, and its brightness comes out; the pixels are only what it is trained on.
 
-With the ReLU of the last sixty lessons that fails, and you will see by how much. Replace max(0, .) by a sine, start the weights
-in the right way, and the same number of weights draws the picture, with the right slopes and the right curvature, which
-nobody showed it. So it can be trained on slopes alone, on a picture's pixels to answer for places between them, or on the outline
-of a shape to know everywhere how far the outline is.
+With the ReLU of the last sixty lessons that fails, and you will see by how much. Replace max(0, .) by a sine, start the
+weights in the right way, and the same number of weights draws the picture, with the right slopes and the right curvature,
+which nobody showed it. So it can be trained on slopes alone, on a picture's pixels to answer for places between them, or on
+the outline of a shape to know everywhere how far the outline is.
 
-Paper: Sitzmann, Martel, Bergman, Lindell & Wetzstein 2020, arXiv:2006.09661 (published: a photograph of 256 x 256 fitted to
-50 dB where ReLU stays near 25).
+Expected: 46 dB where ReLU has 21; slopes 12 % off the truth, a little better than the differences of pixels; 63 dB from
+slopes alone.
+
+Paper: Sitzmann, Martel, Bergman, Lindell & Wetzstein 2020, arXiv:2006.09661.
 """
 # %%
 import math
@@ -32,10 +34,10 @@ SIZE, OMEGA, WIDTH = 64, 15.0, 64
 # %% [markdown]
 # ## A picture whose slopes are known
 #
-# A photograph would do, but nobody knows its true slopes. So the picture is painted: waves whose lengths are spread evenly over the
-# octaves, as the contrast of photographs is, and discs with soft edges. (How much of either was chosen by looking: enough fine
-# detail that a ReLU network cannot draw it.) Brightness, gradient and Laplacian (the sum of the
-# second derivatives in x and in y) have formulas, at every place. The network is shown 64 x 64 numbers.
+# A photograph would do, but nobody knows its true slopes. So the picture is painted: waves whose lengths are spread evenly
+# over the octaves, as the contrast of photographs is, and discs with soft edges. (How much of either was chosen by looking:
+# enough fine detail that a ReLU network cannot draw it.) Brightness, gradient and Laplacian (the sum of the second
+# derivatives in x and in y) have formulas, at every place. The network is shown 64 x 64 numbers.
 
 # %%
 painting = random_painting()
@@ -68,16 +70,16 @@ def drawn(model, size=SIZE):
 # %% [markdown]
 # ## Four networks, equally large, equally long
 #
-# Three hidden layers of 64, one number out. A ReLU network is a sheet with folds: flat between them. To draw fine detail it needs
-# folds at the right places, and moving one fold changes everything behind it. What a network of sines does depends on where it
-# starts: once as SIREN says, twice as every other network in this course starts, with omega = 1 and with SIREN's 15. (The learning
-# rate is the better one of 0.003 and 0.01 for ReLU, 0.002 for sines.)
+# Three hidden layers of 64, one number out. A ReLU network is a sheet with folds: flat between them. To draw fine detail it
+# needs folds at the right places, and moving one fold changes everything behind it. What a network of sines does depends on
+# where it starts: once as SIREN says, twice as every other network in this course starts, with omega = 1 and with SIREN's
+# 15. (The learning rate is the better one of 0.003 and 0.01 for ReLU, 0.002 for sines.)
 #
 # One result looks wrong: sines with large omega and the ordinary start hit every pixel best of all. Keep an eye on them.
 
 # %%
 def started_as_usual(omega, width=WIDTH, depth=3):
-    """The same network of sines, with the start of nn.Linear: all weights and biases from U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
+    """The same network of sines with the start of nn.Linear, U(-1/sqrt(fan_in), 1/sqrt(fan_in)) for weights and biases."""
     model = Siren(width=width, depth=depth, omega=omega)
     model.layers = [nn.Linear(layer.in_features, width) for layer in model.layers]
     model.last = nn.Linear(width, 1)
@@ -104,16 +106,17 @@ lesson.claim("ReLU, equally large and long: PSNR in dB", quality["ReLU"], "<=", 
 # %% [markdown]
 # ## Why it must start so
 #
-# Let the arguments of one layer's sines be roughly normal with variance v. The mean square of the sines is then (1 - e^{-2v}) / 2.
-# The next layer's arguments are sums of n such sines times weights, times omega. With weights from U(-c, c), of variance c^2 / 3, their
-# variance is n omega^2 c^2 / 3 times the mean square. Choose c = sqrt(6 / n) / omega: the variance becomes 1 - e^{-2v}. Repeat, and
-# whatever v was, it goes to the one v that stays, v = 1 - e^{-2v} = 0.797; the sines to a deviation of sqrt(v / 2) = 0.631. No layer
-# is calmer or wilder than the one before, at any depth. (The paper says 1 and 0.707, taking the sines' arguments as so large that
-# all phases are equally likely. They are not quite.)
+# Let the arguments of one layer's sines be roughly normal with variance v. The mean square of the sines is then (1 -
+# e^{-2v}) / 2. The next layer's arguments are sums of n such sines times weights, times omega. With weights from U(-c, c),
+# of variance c^2 / 3, their variance is n omega^2 c^2 / 3 times the mean square. Choose c = sqrt(6 / n) / omega: the
+# variance becomes 1 - e^{-2v}. Repeat, and whatever v was, it goes to the one v that stays, v = 1 - e^{-2v} = 0.797; the
+# sines to a deviation of sqrt(v / 2) = 0.631. No layer is calmer or wilder than the one before, at any depth. (The paper
+# says 1 and 0.707, taking the sines' arguments as so large that all phases are equally likely. They are not quite.)
 #
-# With an ordinary start and omega = 1 the variance falls to a third in every layer: what is left after eight is the biases. With
-# omega = 15 it is 37: sines of several turns of sines of several turns, and neighbouring pixels have nothing to do with each other.
-# Such a network has a switch of its own for each pixel. It can learn any 4096 numbers by heart, and has no idea of a picture.
+# With an ordinary start and omega = 1 the variance falls to a third in every layer: what is left after eight is the biases.
+# With omega = 15 it is 37: sines of several turns of sines of several turns, and neighbouring pixels have nothing to do
+# with each other. Such a network has a switch of its own for each pixel. It can learn any 4096 numbers by heart, and has no
+# idea of a picture.
 
 # %%
 v = 1.0
@@ -130,16 +133,17 @@ with no_grad():
         jump[name] = [np.sqrt(np.mean((s[16:] - s[:-16]) ** 2)) / s.std() for s in sines]      # sqrt 2 = 1.41: unrelated
         print(f"  {name:<6} deviation of the sines of layers 1, 2, 4, 8:", *(f"{deviation[name][i]:.3f}" for i in (0, 1, 3, 7)),
               f"  change to the next pixel, in layer 8: {jump[name][7]:.2f} deviations")
-lesson.claim("SIREN, 8 layers: deviation of the last sines - derived", abs(deviation["SIREN"][7] - math.sqrt(v / 2)), "<=", 0.02,
-             row="U02", kind="O", baseline=abs(deviation["calm"][7] - math.sqrt(v / 2)), oracle=0)
+derived = math.sqrt(v / 2)
+lesson.claim("SIREN, 8 layers: deviation of the last sines - derived", abs(deviation["SIREN"][7] - derived), "<=", 0.02,
+             row="U02", kind="O", baseline=abs(deviation["calm"][7] - derived), oracle=0)
 
 # %% [markdown]
 # ## Slopes that nobody showed it
 #
-# The slope of the drawn picture is the gradient of the answer with respect to the *place*, and lesson 04 can differentiate that
-# again: gradient, then Laplacian. First, are these derivatives right? Differences of the network itself, in float64, are the
-# witness. Then, are they the picture's? The formulas are. The folded sheet has slopes, but its second derivative is 0 wherever it
-# has one; and what learned by heart is found out.
+# The slope of the drawn picture is the gradient of the answer with respect to the *place*, and lesson 04 can differentiate
+# that again: gradient, then Laplacian. First, are these derivatives right? Differences of the network itself, in float64,
+# are the witness. Then, are they the picture's? The formulas are. The folded sheet has slopes, but its second derivative is
+# 0 wherever it has one; and what learned by heart is found out.
 
 # %%
 def slopes(model, at):
@@ -174,7 +178,8 @@ lesson.claim("SIREN: Laplacian against differences, relative", relative(curvatur
 (g, curvature), (relu_g, relu_curvature) = slopes(siren, places), slopes(relu, places)
 wild_g, wild_curvature = slopes(nets["sines, wild start"], places)
 by_pixels = np.stack(np.gradient(picture.astype(np.float64), 2 / SIZE)[::-1], axis=-1).reshape(-1, 2)
-print(f"  gradient: SIREN {relative(g, true_gradient):.3f} off the truth, differences of pixels {relative(by_pixels, true_gradient):.3f}")
+print(f"  gradient off the truth: SIREN {relative(g, true_gradient):.3f}, differences of pixels "
+      f"{relative(by_pixels, true_gradient):.3f}")
 lesson.claim("SIREN: gradient, relative error", relative(g, true_gradient), "<=", 0.2, row="U02", kind="O",
              baseline=relative(relu_g, true_gradient), oracle=0)
 lesson.claim("sines, wild start: gradient, relative error", relative(wild_g, true_gradient), ">=", 1, row="U02", kind="C",
@@ -187,8 +192,8 @@ lesson.claim("ReLU: largest second derivative", np.abs(relu_curvature).max(), "=
 # ## A picture from its slopes alone
 #
 # Now show the network no brightness at all, only how steep the picture is at each pixel, and in which direction. The loss
-# contains a gradient, training differentiates it once more. (Finding a picture whose slopes are given is Poisson's equation.)
-# What the slopes do not say is the mean brightness: it is added afterwards.
+# contains a gradient, training differentiates it once more. (Finding a picture whose slopes are given is Poisson's
+# equation.) What the slopes do not say is the mean brightness: it is added afterwards.
 
 # %%
 target = Tensor(true_gradient.astype(np.float32))
@@ -205,15 +210,16 @@ def from_slopes(model, lr, title):
 
 poisson = from_slopes(Siren(width=WIDTH, omega=OMEGA), 2e-3, "from slopes, SIREN")
 poisson_relu = from_slopes(MLP(2, WIDTH, WIDTH, WIDTH, 1), 1e-2, "from slopes, ReLU")
-lesson.claim("picture from its slopes alone: PSNR in dB", psnr(poisson, picture), ">=", 30, row="U02", kind="C",
+lesson.claim("picture from its slopes alone: PSNR in dB", psnr(poisson, picture), ">=", 50, row="U02", kind="C",
              baseline=psnr(poisson_relu, picture))
 
 # %% [markdown]
 # ## Between the pixels
 #
-# Train on 32 x 32 pixels and ask at 64 x 64 places. Nothing in the data says what happens between two pixels: the network's taste
-# does, and omega is its taste. Too small, and it cannot draw the picture; too large, and it swings between the pixels. So omega is
-# chosen on another painting, then used on a new one. The usual way to get more pixels is the baseline: straight lines from pixel to pixel.
+# Train on 32 x 32 pixels and ask at 64 x 64 places. Nothing in the data says what happens between two pixels: the network's
+# taste does, and omega is its taste. Too small, and it cannot draw the picture; too large, and it swings between the
+# pixels. So omega is chosen on another painting, then used on a new one. The usual way to get more pixels is the baseline:
+# straight lines from pixel to pixel.
 
 # %%
 def enlarge(painting, omega):
@@ -223,23 +229,27 @@ def enlarge(painting, omega):
                    f"omega {omega}")
     return drawn(model), psnr(drawn(model), painting.draw(SIZE))
 
+def enlarged_straight(painting):
+    return F.interpolate(Tensor(painting.draw(32)[None, None]), scale_factor=2, mode="bilinear").numpy()[0, 0]
+
 another, omegas = random_painting(), lesson.pick((5.0, 10.0, 15.0, 20.0, 30.0), (15.0,))
 tastes = [enlarge(another, omega)[1] for omega in omegas]
 best = omegas[int(np.argmax(tastes))]
-few = painting.draw(32)
-straight = F.interpolate(Tensor(few[None, None]), scale_factor=2, mode="bilinear").numpy()[0, 0]
+few, straight = painting.draw(32), enlarged_straight(painting)
 larger, larger_quality = enlarge(painting, best)
-print(f"  omega {best:.0f}, best on the other painting, enlarges this one to {larger_quality:.1f} dB, bilinear {psnr(straight, picture):.1f} dB")
-lesson.claim("32 x 32 asked at 64 x 64: dB above bilinear", larger_quality - psnr(straight, picture), ">=", 0, row="U01", kind="C",
-             baseline=tastes[-1] - tastes[int(np.argmax(tastes))])
+bilinear = psnr(straight, picture)
+print(f"  omega {best:.0f}, best on the other one, enlarges this one to {larger_quality:.1f} dB, bilinear to {bilinear:.1f}")
+lesson.claim("32 x 32 asked at 64 x 64: dB above bilinear", larger_quality - bilinear, ">=", 0, row="U01", kind="C", baseline=0)
+too_wild = tastes[-1] - psnr(enlarged_straight(another), another.draw(SIZE))
+lesson.claim("omega = 30, on the other painting: dB above bilinear", too_wild, "<=", 0, row="U01", kind="C", baseline=0)
 
 # %% [markdown]
 # ## How far is the outline?
 #
-# A signed distance says of each place how far the nearest outline is, negative inside. Given: points on the outline, and the
-# direction that leads out. Wanted: the distance everywhere. Where the answer is a distance, its slope is 1: who walks away from
-# the outline by 1 is farther by 1 (the eikonal equation, |grad f| = 1). So the loss asks for f = 0 and the right direction on the
-# outline, and for a slope of 1 anywhere. Once without that last term.
+# A signed distance says of each place how far the nearest outline is, negative inside. Given: points on the outline, and
+# the direction that leads out. Wanted: the distance everywhere. Where the answer is a distance, its slope is 1: who walks
+# away from the outline by 1 is farther by 1 (the eikonal equation, |grad f| = 1). So the loss asks for f = 0 and the right
+# direction on the outline, and for a slope of 1 anywhere. Once without that last term.
 
 # %%
 DISCS = np.array([[-0.4, -0.35, 0.4], [0.45, 0.4, 0.3], [0.45, -0.35, 0.2]])                         # x, y, radius
@@ -269,12 +279,12 @@ def distance_loss(eikonal):
 
 distances, everywhere = {}, pixel_centres(SIZE)
 for name, eikonal in {"without": 0.0, "with |grad f| = 1": 10.0}.items():
-    model, _ = fit(Siren(width=WIDTH, omega=3.0), distance_loss(eikonal), lesson.pick(300, 3), 2e-3, f"distance, {name}")
+    model, _ = fit(Siren(width=WIDTH, omega=3.0), distance_loss(eikonal), lesson.pick(500, 3), 2e-3, f"distance, {name}")
     distances[name] = drawn(model)
 truth = true_distance(everywhere).reshape(SIZE, SIZE)
 off = {name: np.abs(f - truth).mean() for name, f in distances.items()}
-lesson.claim("distance to an outline: mean error", off["with |grad f| = 1"], "<=", 0.02, row="U02", kind="O", baseline=off["without"],
-             oracle=0)
+lesson.claim("distance to an outline: mean error", off["with |grad f| = 1"], "<=", 0.03, row="U02", kind="O",
+             baseline=off["without"], oracle=0)
 
 # %%
 if lesson.draws:
@@ -289,14 +299,17 @@ if lesson.draws:
     show_grid([strength(a) for a in (true_gradient, relu_g, wild_g, g)], columns=2, limits=(0, strength(true_gradient).max()),
               titles=["the picture", "ReLU", "sines, wild start", "SIREN"], title="How steep it is", axes=axes[0, 2])
     reach = 0.6 * np.abs(true_laplacian).max()
-    show_grid([c.reshape(SIZE, SIZE) for c in (true_laplacian, relu_curvature, wild_curvature, curvature)], columns=2, limits=(-reach, reach),
+    show_grid([c.reshape(SIZE, SIZE) for c in (true_laplacian, relu_curvature, wild_curvature, curvature)], columns=2,
+              limits=(-reach, reach),
               titles=["the picture", "ReLU", "sines, wild start", "SIREN"], title="How it bends (Laplacian)", axes=axes[0, 3])
-    show_grid([picture, strength(true_gradient) / strength(true_gradient).max(), poisson_relu, poisson], columns=2, limits=(0, 1),
+    shown = strength(true_gradient)
+    show_grid([picture, shown / shown.max(), poisson_relu, poisson], columns=2, limits=(0, 1),
               titles=["the picture", "what was shown: slopes", "ReLU", "SIREN"],
               title="From slopes alone", axes=axes[1, 0])
     near = slice(16, 48)
-    show_grid([few[8:24, 8:24].repeat(2, 0).repeat(2, 1), straight[near, near], larger[near, near], picture[near, near]], columns=2,
-              limits=(0, 1), titles=["the pixels given", "bilinear", f"SIREN, omega {best:.0f}", "the truth"],
+    pixels = few.repeat(2, 0).repeat(2, 1)
+    show_grid([image[near, near] for image in (pixels, straight, larger, picture)], columns=2, limits=(0, 1),
+              titles=["the pixels given", "bilinear", f"SIREN, omega {best:.0f}", "the truth"],
               title="Between the pixels", axes=axes[1, 1])
     plot_curves({"32 x 32 asked at 64 x 64": (omegas, tastes)}, "omega", "PSNR (dB)", axes=axes[1, 2],
                 title="Taste, on another painting")
@@ -317,7 +330,7 @@ lesson.finish()
 # %% [markdown]
 # ## Things to try
 #
-# - Train on curvature alone: a loss on `laplacian`. Two more derivatives, so what is left undetermined now? (More than a constant.)
+# - Train on curvature alone: a loss on `laplacian`. Two more derivatives, so what is left undetermined now?
 # - omega = 60 for the picture of 64 x 64. The pixels are fitted as well as before. What is between them?
 # - A line drawing of yours as `outline`, without the directions. Which side will the network call inside?
 # - Lesson 63 does the same in space: a scene as a network, of which only photographs are known.

@@ -1,16 +1,19 @@
 """Lesson 63: NeRF, a scene as a network
 
-In lesson 62 the network was the picture, and was shown its pixels. A scene in space has no pixels. Nobody can say what is at one point of it;
-all we have are photographs from a few places, and each pixel of them is a sum of whatever lay on its ray.
+In lesson 62 the network was the picture, and was shown its pixels. A scene in space has no pixels. Nobody can say what is
+at one point of it; all we have are photographs from a few places, and each pixel of them is a sum of whatever lay on its
+ray.
 
-The idea: let the network be fog that glows. Point in, density and colour out. What a ray sees of fog is a sum, the sum can be differentiated,
-and so pixels train points. Then look from where no camera stood. You will see the sum equal to its formula; a network that draws mush until it
-is given each coordinate as sines of many frequencies; the same quality in a fifth of the steps from a table of numbers that
-collide; a grid of voxels, which is what one would do first; and a world without an end squeezed into a ball. The scenes are balls of fog
-whose picture and depth are known exactly, so nothing has to be believed. With `--data FOLDER`: a bulldozer of Lego.
+The idea: let the network be fog that glows. Point in, density and colour out. What a ray sees of fog is a sum, the sum can
+be differentiated, and so pixels train points. Then look from where no camera stood. You will see the sum equal to its
+formula; a network that draws mush until it is given each coordinate as sines of many frequencies; the same quality in a
+fifth of the steps from a table of numbers that collide; a grid of voxels, which is what one would do first; and a world
+without an end squeezed into a ball. The scenes are balls of fog whose picture and depth are known exactly, so nothing has
+to be believed. With `--data FOLDER`: a bulldozer of Lego.
 
-Papers: Max 1995 (volume rendering); Mildenhall et al. 2020, arXiv:2003.08934 (published: 31.01 dB on eight synthetic scenes, a day or two
-each on a GPU); Mueller et al. 2022, 2201.05989 (the same in minutes); Zhang et al. 2020, 2010.07492; Lombardi et al. 2019, 1906.07751.
+Papers: Max 1995 (volume rendering); Mildenhall et al. 2020, arXiv:2003.08934 (published: 31.01 dB on eight synthetic
+scenes, a day or two each on a GPU); Mueller et al. 2022, 2201.05989 (the same in minutes); Zhang et al. 2020, 2010.07492;
+Lombardi et al. 2019, 1906.07751.
 """
 # %%
 import math
@@ -35,9 +38,10 @@ rng = np.random.default_rng(lesson.seed)
 # %% [markdown]
 # ## What a ray sees of fog
 #
-# On a way dt, fog of density sigma stops the share sigma dt of the light that is still there. What is left after a way L through even fog is
-# therefore e^{-sigma L}, its *transmittance*. Cut a ray into pieces, take each as even: piece i stops 1 - e^{-sigma_i d_i} of what the pieces
-# before it left. That share is the weight with which its colour is seen. Fifteen lines; the library has three.
+# On a way dt, fog of density sigma stops the share sigma dt of the light that is still there. What is left after a way L
+# through even fog is therefore e^{-sigma L}, its *transmittance*. Cut a ray into pieces, take each as even: piece i stops 1
+# - e^{-sigma_i d_i} of what the pieces before it left. That share is the weight with which its colour is seen. Fifteen
+# lines; the library has three.
 
 # %%
 def by_hand(density, color, lengths):
@@ -67,12 +71,14 @@ lesson.claim("even fog: transmittance - e^(-sigma L)", apart, "<=", 1e-6, row="U
 # %% [markdown]
 # ## A scene whose picture is known
 #
-# Balls of fog that do not touch, each of one density and one colour: what a ray sees is a sum over the balls it meets, no sampling, no
-# error. Twenty-four cameras on two circles; five more at a height between, at whose pictures nobody may look before the end.
+# Balls of fog that do not touch, each of one density and one colour: what a ray sees is a sum over the balls it meets, no
+# sampling, no error. Twenty-four cameras on two circles; five more at a height between, at whose pictures nobody may look
+# before the end.
 #
-# A ray has 24 pieces here. How good could a perfect field be? Ask the true fog at the middle of each piece and compare with the
-# exact pictures: no network can be expected to do better. (NeRF looks twice, the second time with more pieces where the first found
-# something. For fog as wide as ours that does not pay: with the true fog 24 + 24 pieces came to 40..43 dB, 48 equal ones to 44..45.)
+# A ray has 24 pieces here. How good could a perfect field be? Ask the true fog at the middle of each piece and compare with
+# the exact pictures: no network can be expected to do better. (NeRF looks twice, the second time with more pieces where the
+# first found something. For fog as wide as ours that does not pay: with the true fog 24 + 24 pieces came to 40..43 dB, 48
+# equal ones to 44..45.)
 
 # %%
 SIZE, FOCAL, PIECES = 32, 62.0, 24
@@ -88,7 +94,8 @@ def span(origins, directions, radius=1.0):
     half = np.sqrt(np.maximum(radius ** 2 - (origins ** 2).sum(axis=1) + closest ** 2, 0))
     return closest - half, closest + half
 
-train_rays, test_rays = rays_of(np.concatenate([orbit(12, elevation=10), orbit(12, elevation=45)])), rays_of(orbit(5, elevation=28))
+train_rays = rays_of(np.concatenate([orbit(12, elevation=10), orbit(12, elevation=45)]))
+test_rays = rays_of(orbit(5, elevation=28))
 train_colors, test_colors = (balls.render(*rays)[0].astype(np.float32) for rays in (train_rays, test_rays))
 test_depth = balls.depth(*test_rays)
 
@@ -102,9 +109,10 @@ lesson.claim("true fog in 24 pieces against the exact picture, dB", perfect, ">=
 # %% [markdown]
 # ## Pixels train points
 #
-# Draw some rays, place one point at random in each piece (so that over time every point of space is asked), render, compare with the pixels.
-# That is all. The network: four layers of 64, 15,300 numbers. It runs once without its idea: with the coordinates x, y, z as they are.
-# A network learns what is smooth first, and what is sharp late or never; an angle 2^5 pi x makes of a short way a long one.
+# Draw some rays, place one point at random in each piece (so that over time every point of space is asked), render, compare
+# with the pixels. That is all. The network: three layers of 64, 10,756 numbers. It runs once without its idea: with the
+# coordinates x, y, z as they are. A network learns what is smooth first, and what is sharp late or never; an angle 2^4 pi x
+# makes of a short way a long one.
 
 # %%
 def fit(field, rays, colors, steps, lr, title, radius=1.0, pieces=PIECES, batch=512):
@@ -139,8 +147,8 @@ def look(field, rays, radius=1.0, pieces=PIECES):
 GRID = dict(levels=5, features=4, coarsest=4, finest=24)                    # a pixel is 1/32 wide, so finer cells are of no use
 steps = lesson.pick(400, 3)
 cells = math.ceil((NeRF().num_parameters() / 4) ** (1 / 3))                 # comes back below
-contest = {"NeRF": (NeRF(), steps, 5e-3), "without sines": (NeRF(levels=0), steps, 5e-3), "hash grid": (HashField(**GRID), max(steps // 5, 1), 0.1),
-           "voxels": (VoxelGrid(cells), steps, 1e-1)}
+contest = {"NeRF": (NeRF(), steps, 1e-2), "without sines": (NeRF(levels=0), steps, 1e-2),
+           "hash grid": (HashField(**GRID), max(steps // 5, 1), 0.1), "voxels": (VoxelGrid(cells), steps, 0.1)}
 curves, views, depths, quality = {}, {}, {}, {}
 for name, (field, n, lr) in contest.items():
     curves[name] = -10 * np.log10(fit(field, train_rays, train_colors, n, lr, name))
@@ -151,17 +159,19 @@ flat = psnr(np.broadcast_to(test_colors.mean(axis=0), test_colors.shape), test_c
 
 lesson.claim("NeRF: new views, PSNR in dB", quality["NeRF"], ">=", 25, row="U03", kind="O", baseline=flat, oracle=perfect)
 solid = balls.render(*test_rays)[1] > 0.5                                   # where most of the light comes from a ball
-off = {name: np.mean(np.abs(depth[solid] / test_depth[solid] - 1)) for name, depth in [*depths.items(), ("centre", 0 * test_depth + 4)]}
+depths["centre"] = np.full_like(test_depth, 4)                              # the distance of the origin: knows nothing
+off = {name: np.mean(np.abs(depth[solid] / test_depth[solid] - 1)) for name, depth in depths.items()}
 lesson.claim("NeRF: depth, mean relative error", off["NeRF"], "<=", 0.05, row="U03", kind="O", baseline=off["centre"], oracle=0)
 lesson.claim("without the sines: dB lost", quality["NeRF"] - quality["without sines"], ">=", 3, row="U04", kind="C", baseline=0)
 
 # %% [markdown]
 # ## A table that collides
 #
-# The network above is asked 12,000 points a step and answers each with all of its weights. Instead, store numbers in space: grids of voxels from
-# coarse to fine, four numbers at each of their points, between them the mean of the eight corners, weighted by nearness; a small network
-# reads what all grids say. Fine grids have too many points for a table, so a hash of the coordinates says which row a point uses, and
-# many share one. Empty space sends no gradient, so the row belongs to whoever needs it. The gradient of reading rows is adding to rows.
+# The network above is asked 12,000 points a step and answers each with all of its weights. Instead, store numbers in space:
+# grids of voxels from coarse to fine, four numbers at each of their points, between them the mean of the eight corners,
+# weighted by nearness; a small network reads what all grids say. Fine grids have too many points for a table, so a hash of
+# the coordinates says which row a point uses, and many share one. Empty space sends no gradient, so the row belongs to
+# whoever needs it. The gradient of reading rows is adding to rows.
 
 # %%
 grid, points = HashField(**GRID).grid, rng.uniform(-1, 1, (200, 3)).astype(np.float32)
@@ -173,20 +183,21 @@ for n, level, corner in np.ndindex(ids.shape):
     added[ids[n, level, corner]] += corner_weights[n, level, corner] * u[n, 4 * level : 4 * level + 4]
 lesson.claim("hash grid: gradient of the table - adding row by row", np.abs(grid.values.grad.numpy() - added).max(), "<=", 1e-5,
              row="U05", kind="E")
-lesson.claim("hash grid, a fifth of NeRF's steps: dB above NeRF", quality["hash grid"] - quality["NeRF"], ">=", 0, row="U05", kind="C",
-             baseline=curves["NeRF"][steps // 5 - 1] - quality["NeRF"])
+lesson.claim("hash grid, a fifth of NeRF's steps: dB above NeRF", quality["hash grid"] - quality["NeRF"], ">=", 0, row="U05",
+             kind="C", baseline=curves["NeRF"][steps // 5 - 1] - quality["NeRF"])
 
 # %% [markdown]
 # ## What one would do first
 #
-# Why not store density and colour at the points of one grid, and nothing else? It learns as fast. But a grid twice as fine has eight times
-# the numbers, and most of them describe empty space. Given as many bytes as NeRF has, it gets 16 points a side.
+# Why not store density and colour at the points of one grid, and nothing else? It learns as fast. But a grid twice as fine
+# has eight times the numbers, and most of them describe empty space. Given as many bytes as NeRF has, it gets 16 points a
+# side.
 
 # %%
 voxels = contest["voxels"][0]
 sizes = [4 * VoxelGrid(n).num_parameters() for n in (8, 16, 32)]
-lesson.claim("voxels: bytes of 16 points a side over 8, of 32 over 16", (sizes[1] / sizes[0], sizes[2] / sizes[1]), "==", (8, 8),
-             row="U07", kind="S")
+lesson.claim("voxels: bytes of 16 points a side over 8, of 32 over 16", (sizes[1] / sizes[0], sizes[2] / sizes[1]), "==",
+             (8, 8), row="U07", kind="S")
 lesson.claim("voxels: numbers, at least as many as NeRF's", voxels.num_parameters(), ">=", NeRF().num_parameters(), row="U07",
              kind="S", baseline=NeRF().num_parameters())
 lesson.claim("voxels with NeRF's bytes: dB below NeRF", quality["NeRF"] - quality["voxels"], ">", 0, row="U07", kind="C",
@@ -195,22 +206,24 @@ lesson.claim("voxels with NeRF's bytes: dB below NeRF", quality["NeRF"] - qualit
 # %% [markdown]
 # ## A world without an end
 #
-# The cameras stood outside and looked in. Now they stand inside and look around: a few balls in the middle, and a dozen more, of which the
-# farthest is twenty times as far as the nearest is. One network for all of it must be told x / 26, and what is near is one corner of its world;
-# equal pieces of a ray are far too coarse for what is near and wasted on what is far.
+# The cameras stood outside and looked in. Now they stand inside and look around: a few balls in the middle, and a dozen
+# more, of which the farthest is twenty times as far as the nearest is. One network for all of it must be told x / 26, and
+# what is near is one corner of its world; equal pieces of a ray are far too coarse for what is near and wasted on what is
+# far.
 #
-# Cut space at the unit sphere. Outside it, tell the network the direction and 1/r: four numbers between -1 and 1, however far. Equal steps in
-# 1/r are short near by and long far away. Nothing is lost, the map has a way back.
+# Cut space at the unit sphere. Outside it, tell the network the direction and 1/r: four numbers between -1 and 1, however
+# far. Equal steps in 1/r are short near by and long far away. Nothing is lost, the map has a way back.
 
 # %%
 directions = rng.standard_normal((1000, 3))
-places = directions / np.linalg.norm(directions, axis=1, keepdims=True) * 10 ** rng.uniform(0, 4, (1000, 1))    # r from 1 to 10,000
+distance = 10 ** rng.uniform(0, 4, (1000, 1))                               # from 1 to 10,000
+places = distance * directions / np.linalg.norm(directions, axis=1, keepdims=True)
 inverted = inverted_sphere(places)
 ball = inverted[:, :3] * inverted[:, 3:]                                    # x / r^2: all of the outside, within the ball
 back = np.abs(inverted_back(inverted) / places - 1).max()
 lesson.claim("inverted sphere: there and back, relative", back, "<=", 1e-10, row="U06", kind="E")
-lesson.claim("inverted sphere: longest image of 1000 far points", np.linalg.norm(ball, axis=1).max(), "<=", 1 + 1e-10, row="U06",
-             kind="E", oracle=1)
+lesson.claim("inverted sphere: longest image of 1000 far points", np.linalg.norm(ball, axis=1).max(), "<=", 1 + 1e-10,
+             row="U06", kind="E", oracle=1)
 lesson.claim("inverted sphere: largest of its four coordinates", np.abs(inverted).max(), "<=", 1 + 1e-10, row="U06", kind="E",
              oracle=1)
 
@@ -231,13 +244,13 @@ def all_of_space(origins, directions, jitter):
 def two_spaces(origins, directions, jitter):
     return both.render(origins, directions, PIECES // 2, jitter)
 
-one, both = NeRF(width=72, depth=4), NeRFPlusPlus(width=48, depth=4)
+one, both = NeRF(width=72), NeRFPlusPlus(width=48)
 print(f"  one NeRF {one.num_parameters()} numbers, NeRF++ {both.num_parameters()}")
 surroundings, background = {}, {}
 for name, model, draw in (("one NeRF", one, all_of_space), ("NeRF++", both, two_spaces)):
-    optimizer, n = optim.Adam(model.parameters(), lr=5e-3), lesson.pick(250, 3)
+    optimizer, n = optim.Adam(model.parameters(), lr=1e-2), lesson.pick(250, 3)
     for step in lesson.progress(range(n), name):
-        optimizer.param_groups[0]["lr"] = 5e-3 * (1 - step / n)
+        optimizer.param_groups[0]["lr"] = 1e-2 * (1 - step / n)
         i = rng.integers(0, len(wide_colors[0]), 512)
         loss = F.mse_loss(draw(wide_rays[0][0][i], wide_rays[0][1][i], True), Tensor(wide_colors[0][i]))
         optimizer.zero_grad()
@@ -246,28 +259,31 @@ for name, model, draw in (("one NeRF", one, all_of_space), ("NeRF++", both, two_
     with no_grad():
         surroundings[name] = draw(*wide_rays[1], False).numpy()
     background[name] = psnr(surroundings[name][behind], wide_colors[1][behind])
-lesson.claim("NeRF++: background, dB above one NeRF", background["NeRF++"] - background["one NeRF"], ">=", 2, row="U06", kind="C",
-             baseline=0)
+gain = background["NeRF++"] - background["one NeRF"]
+lesson.claim("NeRF++: background, dB above one NeRF", gain, ">=", 2, row="U06", kind="C", baseline=0)
 print(f"  background from new places: one NeRF {background['one NeRF']:.2f} dB, NeRF++ {background['NeRF++']:.2f} dB")
 
 # %% [markdown]
 # ## The real thing
 #
-# A bulldozer of Lego, 100 pictures of it (`--data FOLDER`), here at 50 x 50. Ninety teach, ten are held back. Its studs are finer than
-# what our NeRF learns in a minute, so the hash grid, with a finer finest level, takes the job.
+# A bulldozer of Lego, 100 pictures of it (`--data FOLDER`), here at 50 x 50. Ninety teach, ten are held back. Its studs are
+# finer than what our NeRF learns in a minute, so the hash grid, with a finer finest level, takes the job.
 
 # %%
 if lesson.data is not None:
     lego = load_lego(lesson.data)
     pictures = lego.images.reshape(100, 50, 2, 50, 2, 3).mean(axis=(2, 4))                      # (100, 50, 50, 3)
     held = np.arange(100) % 10 == 5
-    (lego_rays, lego_colors), (held_rays, held_colors) = (
-        (rays_of(lego.poses[which].astype(np.float64), 50, lego.focal / 2), pictures[which].reshape(-1, 3)) for which in (~held, held))
+    def lego_set(which):
+        return rays_of(lego.poses[which].astype(np.float64), 50, lego.focal / 2), pictures[which].reshape(-1, 3)
+
+    (lego_rays, lego_colors), (held_rays, held_colors) = lego_set(~held), lego_set(held)
     bulldozer = HashField(levels=6, table=1 << 14, coarsest=8, finest=64)
     fit(bulldozer, lego_rays, lego_colors, lesson.pick(500, 3), 2e-2, "Lego", radius=1.5, pieces=32)
     lego_view = look(bulldozer, held_rays, radius=1.5, pieces=64)[0]
     mean_picture = np.broadcast_to(pictures[~held].mean(axis=0), (10, 50, 50, 3)).reshape(-1, 3)
-    print(f"  Lego, ten held-out views: black {psnr(0 * held_colors, held_colors):.2f} dB, mean picture {psnr(mean_picture, held_colors):.2f} dB")
+    print(f"  Lego, ten held-out views: black {psnr(0 * held_colors, held_colors):.2f} dB, mean picture "
+          f"{psnr(mean_picture, held_colors):.2f} dB")
     lesson.claim("Lego at 50 x 50: ten held-out views, PSNR in dB", psnr(lego_view, held_colors), ">=", 20, row="U03", kind="O",
                  baseline=psnr(mean_picture, held_colors))
 
@@ -299,8 +315,9 @@ if lesson.draws:
         t, lengths = places_in(even_edges(*span(*one_ray), 100), jitter=False)
         along = points_at(*one_ray, t)[0]
         with no_grad():
-            plot_curves({"the truth": (t[0], balls.fields(along)[0]), **{name: (t[0], contest[name][0](along)[0].numpy())
-                         for name in ("NeRF", "hash grid", "voxels")}}, "t", "density", axes=axes[1, 2], title="Fog along one ray")
+            found = {name: contest[name][0](along)[0].numpy() for name in ("NeRF", "hash grid", "voxels")}
+        plot_curves({name: (t[0], density) for name, density in [("the truth", balls.fields(along)[0]), *found.items()]}, "t",
+                    "density", axes=axes[1, 2], title="Fog along one ray")
     lesson.save(figure)
 
 lesson.finish()

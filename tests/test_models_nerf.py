@@ -191,7 +191,8 @@ def test_inverted_sphere_is_bounded_and_its_own_way_back(seed, log_distance):
     directions = rays(10, seed)[1]
     points = directions * 10 ** (log_distance * np.random.default_rng(seed).random((10, 1)))
     inverted = inverted_sphere(points)
-    assert np.allclose(np.linalg.norm(inverted[:, :3], axis=1), 1) and ((0 < inverted[:, 3]) & (inverted[:, 3] <= 1 + 1e-12)).all()
+    assert np.allclose(np.linalg.norm(inverted[:, :3], axis=1), 1)
+    assert inverted[:, 3].min() > 0 and inverted[:, 3].max() <= 1 + 1e-12
     assert np.allclose(inverted_back(inverted), points, rtol=1e-12)
 
 

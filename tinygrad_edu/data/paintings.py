@@ -55,7 +55,8 @@ class Painting:
 
 
 def random_painting(waves=32, discs=5, lowest=3.0, highest=40.0, softness=0.04):
-    """A painting of waves in random directions, `lowest`..`highest` radians per unit, as many in each octave, and random discs."""
+    """A painting of waves in random directions, `lowest`..`highest` radians per unit, as many in each octave, and random
+    discs."""
     rng = backend.generator()
     frequency, direction = np.geomspace(lowest, highest, waves), rng.uniform(0, np.pi, waves)
     k = frequency * np.stack([np.cos(direction), np.sin(direction)])

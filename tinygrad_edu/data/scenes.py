@@ -44,7 +44,8 @@ class Balls:
         return (weight * (enter + inside)).sum(axis=1) / np.where(seen > 0, seen, np.nan)
 
     def _stops(self, origins, directions):
-        """Balls from the nearest to the farthest, (N, K): which, where the ray enters, how long it is in, what share it stops."""
+        """Balls from the nearest to the farthest, (N, K): which, where the ray enters, how long it is in, what share it
+        stops."""
         enter, leave = self._crossings(np.asarray(origins, np.float64), np.asarray(directions, np.float64))
         order = enter.argsort(axis=1)
         enter, length = (np.take_along_axis(a, order, axis=1) for a in (enter, leave - enter))
@@ -73,7 +74,8 @@ def random_balls(count=4, spread=1.0):
 
 
 def surrounded(balls, count=12, nearest=2.0, farthest=20.0):
-    """`balls` and around them `count` more, hardly transparent, `nearest`..`farthest` from the origin and larger the farther."""
+    """`balls` and around them `count` more, hardly transparent, `nearest`..`farthest` from the origin and larger the
+    farther."""
     rng, centres, radii = backend.generator(), list(balls.centres), list(balls.radii)
     while len(radii) < len(balls.radii) + count:
         distance, direction = np.exp(rng.uniform(np.log(nearest), np.log(farthest))), rng.standard_normal(3)

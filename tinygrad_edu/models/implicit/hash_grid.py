@@ -1,9 +1,10 @@
 """Instant neural graphics primitives: Mueller, Evans, Schied & Keller 2022, arXiv:2201.05989.
 
-Grids of voxels from coarse to fine, each with a few learned numbers at its points, and a small network that reads the numbers of
-all of them. A fine grid has too many points; so its points share the rows of a table, which row is said by a hash of the
-coordinates. Collisions are not resolved: empty places have no gradient, so the places that matter win the row. Only the
-rows near a point learn from it, so training needs few steps. Left out: half precision, and the grid of occupied cells.
+Grids of voxels from coarse to fine, each with a few learned numbers at its points, and a small network that reads the
+numbers of all of them. A fine grid has too many points; so its points share the rows of a table, which row is said by a
+hash of the coordinates. Collisions are not resolved: empty places have no gradient, so the places that matter win the row.
+Only the rows near a point learn from it, so training needs few steps. Left out: half precision, and the grid of occupied
+cells.
 """
 import math
 
@@ -31,7 +32,8 @@ def rows_of(places, cells, table):
 class HashGrid(Module):
     """Points (M, 3) in [-1, 1] -> `levels` x `features` numbers (M, levels features).
 
-    The levels have `coarsest` .. `finest` cells a side, each finer than the last by the same factor, and a table of `table` rows each.
+    The levels have `coarsest` .. `finest` cells a side, each finer than the last by the same factor, and a table of `table`
+    rows each.
     """
 
     def __init__(self, levels=6, features=2, table=1 << 13, coarsest=4, finest=48):
@@ -45,7 +47,8 @@ class HashGrid(Module):
     def ids(self, points):
         """Rows of `values` (M, levels, 8) and their weights (M, levels, 8)."""
         found = [corners(points, cells) for cells in self.cells]
-        ids = [l * self.table + rows_of(places, cells, self.table) for l, (cells, (places, _)) in enumerate(zip(self.cells, found))]
+        rows = [rows_of(places, cells, self.table) for cells, (places, _) in zip(self.cells, found)]
+        ids = [level * self.table + row for level, row in enumerate(rows)]
         return np.stack(ids, axis=1), np.stack([weights for _, weights in found], axis=1)
 
     def forward(self, points):

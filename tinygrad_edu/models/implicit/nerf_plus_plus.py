@@ -1,8 +1,9 @@
 """NeRF++: Zhang, Riegler, Snavely & Koltun 2020, "Analyzing and improving neural radiance fields", arXiv:2010.07492.
 
-A scene outdoors has no end, and a network that is told x / far sees all that is near in one corner. So space is cut at the unit
-sphere. Inside, coordinates stay. Outside, a point r x' with |x'| = 1 is told as (x', 1/r), four numbers between -1 and 1 however far it is;
-equal steps of 1/r are fine near the sphere and coarse far away, as pictures are. Two networks, one integral.
+A scene outdoors has no end, and a network that is told x / far sees all that is near in one corner. So space is cut at the
+unit sphere. Inside, coordinates stay. Outside, a point r x' with |x'| = 1 is told as (x', 1/r), four numbers between -1 and
+1 however far it is; equal steps of 1/r are fine near the sphere and coarse far away, as pictures are. Two networks, one
+integral.
 """
 import numpy as np
 

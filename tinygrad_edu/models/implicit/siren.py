@@ -17,11 +17,13 @@ from ...nn import Linear, Module, init
 class Siren(Module):
     """Places (N, in_features) -> answers (N, out_features): `depth` layers of `width` sines, and a last layer without.
 
-    W of the first layer is U(-1/in, 1/in), its phases omega b are U(-pi, pi). All other W are U(-c, c), c = sqrt(6/fan_in) / omega.
+    W of the first layer is U(-1/in, 1/in), its phases omega b are U(-pi, pi). All other W are U(-c, c), c = sqrt(6/fan_in)
+    / omega.
 
-    Why sqrt 6. Let the omega (W x)_i of a layer have variance v, roughly normal. Their sines have mean square (1 - e^{-2v}) / 2,
-    and the next layer sums fan_in of them, times omega^2 c^2 / 3 = 2 / fan_in: the variance is 1 - e^{-2v}. Whatever v was, it
-    moves towards v = 1 - e^{-2v}, that is 0.797, and the sines towards a deviation of sqrt(v / 2) = 0.631, in any depth.
+    Why sqrt 6. Let the omega (W x)_i of a layer have variance v, roughly normal. Their sines have mean square (1 - e^{-2v})
+    / 2, and the next layer sums fan_in of them, times omega^2 c^2 / 3 = 2 / fan_in: the variance is 1 - e^{-2v}. Whatever v
+    was, it moves towards v = 1 - e^{-2v}, that is 0.797, and the sines towards a deviation of sqrt(v / 2) = 0.631, in any
+    depth.
     """
 
     def __init__(self, in_features=2, width=64, depth=3, out_features=1, omega=30.0):

@@ -1,14 +1,14 @@
 """Volume rendering: what a ray sees that goes through glowing fog. Kajiya & Von Herzen 1984; Max 1995.
 
-Fog of density sigma stops a share sigma dt of the light on a way dt, so e^{-sigma d} of it is left after a way d. A ray is cut into
-pieces, and in each piece density sigma_i and colour c_i are taken as constant:
+Fog of density sigma stops a share sigma dt of the light on a way dt, so e^{-sigma d} of it is left after a way d. A ray is
+cut into pieces, and in each piece density sigma_i and colour c_i are taken as constant:
 
     T_i = exp(-sum_{j < i} sigma_j d_j)             light left when piece i begins
     w_i = T_i (1 - exp(-sigma_i d_i))               share of it that piece i stops: this much of its colour is seen
     colour = sum_i w_i c_i,    opacity = sum_i w_i = 1 - T_end,    depth = sum_i w_i t_i / opacity
 
-All of it can be differentiated, so photographs can train the fog. A building block: R rays, S pieces a ray. Rays and places are
-arrays on the host, where random numbers are drawn; a field takes them to where its parameters are.
+All of it can be differentiated, so photographs can train the fog. A building block: R rays, S pieces a ray. Rays and places
+are arrays on the host, where random numbers are drawn; a field takes them to where its parameters are.
 """
 import numpy as np
 

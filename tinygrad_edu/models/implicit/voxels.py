@@ -1,8 +1,9 @@
-"""A scene as a grid of voxels, after Neural Volumes: Lombardi, Simon, Saragih, Schwartz, Lehrmann & Sheikh 2019, arXiv:1906.07751.
+"""A scene as a grid of voxels, after Neural Volumes: Lombardi, Simon, Saragih, Schwartz, Lehrmann & Sheikh 2019,
+arXiv:1906.07751.
 
-The direct way to store fog: density and colour at every point of a grid, between them the mean of the eight corners of a cell,
-each weighted by how near it is. Fast, because nothing is computed; but twice as fine is eight times as large. Left out: the
-decoder that makes the grid from a code, and the warp that moves its voxels to where they are needed.
+The direct way to store fog: density and colour at every point of a grid, between them the mean of the eight corners of a
+cell, each weighted by how near it is. Fast, because nothing is computed; but twice as fine is eight times as large. Left
+out: the decoder that makes the grid from a code, and the warp that moves its voxels to where they are needed.
 """
 import numpy as np
 
@@ -13,8 +14,8 @@ from .volume import fog
 
 
 def corners(points, cells):
-    """The cell that each point (M, 3) lies in: its two places along each axis, integers (M, 3, 2) in 0..cells, and the weights of
-    its eight corners, (M, 8).
+    """The cell that each point (M, 3) lies in: its two places along each axis, integers (M, 3, 2) in 0..cells, and the
+    weights of its eight corners, (M, 8).
 
     [-1, 1]^3 is cut into cells^3 cells; what lies outside counts as on the border.
     """
