@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tinygrad_edu import backend
-from tinygrad_edu.data.scenes import Balls, camera_rays, orbit, random_balls
+from tinygrad_edu.data.scenes import Balls, camera_rays, orbit, random_balls, surrounded
 
 
 def by_samples(balls, origin, direction, samples=20_000, far=8.0):
@@ -13,7 +13,8 @@ def by_samples(balls, origin, direction, samples=20_000, far=8.0):
     density, color = balls.fields(origin + t[:, None] * direction)
     kept = np.exp(-density * far / samples)
     left = np.concatenate([[1.0], np.cumprod(kept)])
-    return ((left[:-1] * (1 - kept))[:, None] * color).sum(axis=0), 1 - left[-1]
+    weight = left[:-1] * (1 - kept)
+    return (weight[:, None] * color).sum(axis=0), 1 - left[-1], (weight * t).sum() / max(1 - left[-1], 1e-9)
 
 
 def test_one_ball_by_hand():
@@ -28,10 +29,11 @@ def test_exact_equals_many_samples(seed):
     backend.manual_seed(seed)
     balls = random_balls()
     origins, directions = camera_rays(orbit(5)[seed % 5], size=3, focal=8)
-    colors, opacities = balls.render(origins, directions)
-    for origin, direction, color, opacity in zip(origins, directions, colors, opacities):
+    for origin, direction, color, opacity, depth in zip(origins, directions, *balls.render(origins, directions),
+                                                        balls.depth(origins, directions)):
         sampled = by_samples(balls, origin, direction)
         assert np.allclose(color, sampled[0], atol=0.01) and opacity == pytest.approx(sampled[1], abs=0.01)
+        assert np.isnan(depth) if opacity == 0 else opacity < 0.1 or depth == pytest.approx(sampled[2], abs=0.02)
 
 
 def test_balls_stay_apart_and_inside():
@@ -42,6 +44,20 @@ def test_balls_stay_apart_and_inside():
     assert set(np.unique(density)) <= {0.0, *balls.densities} and ((density > 0) == (color > 0).any(axis=1)).all()
     with pytest.raises(ValueError, match="got 2 balls .* expected"):
         Balls([[0, 0, 0], [1, 0, 0]], [0.6, 0.6], [1, 1], np.ones((2, 3)))
+
+
+def test_depth_by_hand():
+    ball = Balls([[0, 0, 0]], [1.0], [1e4], [[1, 1, 1]])                    # a wall: light comes from its surface
+    assert ball.depth([[0, 0, 3]], [[0, 0, -1]]) == pytest.approx([2], abs=1e-3)
+    thin = Balls([[0, 0, 0]], [1.0], [1e-6], [[1, 1, 1]])                   # hardly there: from everywhere in it alike
+    assert thin.depth([[0, 0, 3], [0, 0, 3]], [[0, 0, -1], [1, 0, 0]]) == pytest.approx([3, np.nan], abs=1e-3, nan_ok=True)
+
+
+def test_surrounded_scene():
+    scene = surrounded(random_balls(3, spread=0.4), count=5, nearest=2, farthest=20)
+    distance = np.linalg.norm(scene.centres, axis=1)
+    assert len(distance) == 8 and (distance[:3] < 0.4).all() and ((distance[3:] >= 2) & (distance[3:] <= 20)).all()
+    assert np.allclose(scene.radii[3:], 0.3 * distance[3:])
 
 
 def test_cameras_look_at_the_origin():

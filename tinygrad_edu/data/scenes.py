@@ -28,13 +28,30 @@ class Balls:
 
         From the nearest ball to the farthest: colour += light left * (1 - exp(-sigma d)) * colour of the ball.
         """
+        order, _, _, weight = self._stops(origins, directions)
+        return (weight[:, :, None] * self.colors[order]).sum(axis=1), weight.sum(axis=1)
+
+    def depth(self, origins, directions):
+        """How far, on average, the light comes that rays see: (N,), NaN where they see none.
+
+        In a ball from a to a + d it comes from a + m on average, m = 1 / sigma - d e^{-sigma d} / (1 - e^{-sigma d}).
+        """
+        order, enter, length, weight = self._stops(origins, directions)
+        sigma = np.maximum(self.densities[order], 1e-12)
+        thickness = np.maximum(sigma * length, 1e-12)
+        inside = 1 / sigma - length * np.exp(-thickness) / -np.expm1(-thickness)
+        seen = weight.sum(axis=1)
+        return (weight * (enter + inside)).sum(axis=1) / np.where(seen > 0, seen, np.nan)
+
+    def _stops(self, origins, directions):
+        """Balls from the nearest to the farthest, (N, K): which, where the ray enters, how long it is in, what share it
+        stops."""
         enter, leave = self._crossings(np.asarray(origins, np.float64), np.asarray(directions, np.float64))
-        opacity = 1 - np.exp(-self.densities * (leave - enter))                                 # (N, K)
         order = enter.argsort(axis=1)
-        opacity = np.take_along_axis(opacity, order, axis=1)
-        left = np.cumprod(1 - opacity, axis=1)                                                  # light left behind each ball
-        weight = opacity * np.concatenate([np.ones((len(left), 1)), left[:, :-1]], axis=1)
-        return (weight[:, :, None] * self.colors[order]).sum(axis=1), 1 - left[:, -1]
+        enter, length = (np.take_along_axis(a, order, axis=1) for a in (enter, leave - enter))
+        thickness = self.densities[order] * length                                              # (N, K)
+        before = np.cumsum(thickness, axis=1) - thickness
+        return order, enter, length, np.exp(-before) * -np.expm1(-thickness)
 
     def _crossings(self, origins, directions):
         """Where rays o + t d, t >= 0, enter and leave each ball: t (N, K) twice, equal where they miss it."""
@@ -54,6 +71,20 @@ def random_balls(count=4, spread=1.0):
             centres.append(centre)
             radii.append(radius)
     return Balls(centres, radii, rng.uniform(3, 12, count) / spread, rng.uniform(0.2, 1, (count, 3)))
+
+
+def surrounded(balls, count=12, nearest=2.0, farthest=20.0):
+    """`balls` and around them `count` more, hardly transparent, `nearest`..`farthest` from the origin and larger the
+    farther."""
+    rng, centres, radii = backend.generator(), list(balls.centres), list(balls.radii)
+    while len(radii) < len(balls.radii) + count:
+        distance, direction = np.exp(rng.uniform(np.log(nearest), np.log(farthest))), rng.standard_normal(3)
+        centre, radius = distance * direction / np.linalg.norm(direction), 0.3 * distance
+        if all(np.linalg.norm(centre - c) >= radius + r for c, r in zip(centres, radii)):
+            centres.append(centre)
+            radii.append(radius)
+    densities = np.concatenate([balls.densities, 10 / np.array(radii[-count:])])
+    return Balls(centres, radii, densities, np.concatenate([balls.colors, rng.uniform(0.2, 1, (count, 3))]))
 
 
 def orbit(n, distance=4.0, elevation=30.0):
