@@ -11,7 +11,7 @@ import numpy as np
 class QTable:
     """Q(s, a) for numbered states and actions, all 0 at first. The step size is visits^-decay, 0.5 < decay <= 1."""
 
-    def __init__(self, states, actions, gamma, decay=0.65):
+    def __init__(self, states, actions, gamma, decay=0.7):
         self.gamma, self.decay = gamma, decay
         self.values, self.visits = np.zeros((states, actions)), np.zeros((states, actions))
 
