@@ -119,8 +119,15 @@ steps = lesson.pick(400, 12)
 gpt = new_model(len(words), T, heads=2)
 losses = train(gpt, passages, steps)
 gpt_nats = nats(gpt, *lines(test))
+
+# What looking back is worth: the same network, whose places see nobody but themselves: a bigram that also counts places.
+alone = Tensor(np.eye(T, dtype=bool))
+myopic = new_model(len(words), T, heads=2)
+train(myopic, passages, steps, mask=alone, title="without looking back")
+myopic_nats = nats(myopic, *lines(test), mask=alone)
 lesson.claim("grammar: price of a word over its entropy", gpt_nats / rate, "<=", 1.05, row="H07", kind="O",
              baseline=bigram / rate, oracle=1)
+lesson.claim("the same without looking back", myopic_nats / rate, ">", 1.05, row="H07", kind="C", baseline=bigram / rate)
 
 # %% [markdown]
 # ## If it may look ahead
@@ -160,7 +167,7 @@ lesson.claim("GPT: sentences that the grammar allows", right["GPT"], ">=", 0.9, 
 # %% [markdown]
 # ## Encoder, decoder, or both
 #
-# Who may look at whom is a matrix of zeros and ones, and it is all that makes this block a decoder. In full, it is the
+# Who may look at whom is a matrix of zeros and ones, and it is all that makes this block a decoder. All ones, it is the
 # encoder of lesson 30 (and of BERT, lesson 32). Hide only the future of the second part: the places of the source read each
 # other freely and nothing of the target; the target reads the whole source and its own past. That is encoder and decoder in
 # one, as in T5. Gradients tell who saw whom.
@@ -190,14 +197,17 @@ masks = {"decoder": np.tri(L, dtype=bool), "encoder": np.ones((L, L), bool),
 double, x = exact(gpt), rng.standard_normal((1, L, 64))
 looks = {name: seen(double, x, Tensor(mask)) for name, mask in masks.items()}
 later = np.triu(seen(double, x, None), 1).max()                                         # no mask given: a GPT
-lesson.claim("GPT: largest gradient to a later place", later, "==", 0.0, row="H07", kind="E")
+lesson.claim("GPT: largest gradient to a later place", later, "==", 0.0, row="H07", kind="E",
+             baseline=np.triu(looks["encoder"], 1).max())
 for name, mask in masks.items():
     wrong = ((looks[name] > 0) != mask).sum()
-    lesson.claim(f"{name}: places seen, differences from the mask", wrong, "==", 0, row="H18", kind="S")
+    lesson.claim(f"{name}: places seen, differences from the mask", wrong, "==", 0, row="H18", kind="S", oracle=0)
 with no_grad():
-    alone = through(double, Tensor(x[:, :source]), Tensor(masks["encoder"][:source, :source])).numpy()
-    apart = np.abs(through(double, Tensor(x), Tensor(masks["both"])).numpy()[:, :source] - alone).max()
-lesson.claim("both: the source's part against an encoder alone", apart, "<=", 1e-10, row="H18", kind="E")
+    source_only = through(double, Tensor(x[:, :source]), Tensor(masks["encoder"][:source, :source])).numpy()
+    apart = {name: np.abs(through(double, Tensor(x), Tensor(mask)).numpy()[:, :source] - source_only).max()
+             for name, mask in masks.items()}
+lesson.claim("both: the source's part against an encoder alone", apart["both"], "<=", 1e-10, row="H18", kind="E",
+             baseline=apart["encoder"])
 
 # %% [markdown]
 # ## Memory
@@ -213,7 +223,7 @@ with no_grad():
     for t in range(T):
         remembered = double(Tensor(ids[:, t : t + 1]), memories).numpy()[:, -1]
         gap = max(gap, np.abs(remembered - double(Tensor(ids[:, : t + 1])).numpy()[:, -1]).max())
-lesson.claim("logits with memory against those without", gap, "<=", 1e-6, row="H07", kind="E")
+lesson.claim("logits with memory against those without", gap, "<=", 1e-6, row="H07", kind="E", oracle=0)
 lesson.claim("places computed for a text, with memory", sum(places[::2]), "==", T, row="H07", kind="S",
              baseline=sum(places[1::2]))
 
@@ -293,7 +303,7 @@ with no_grad():
         patterns.append(weights)
         gap = max(gap, np.abs(y - block.attention(h).numpy()[0]).max())
         x = block(x)
-lesson.claim("attention in naive lines against the library", gap, "<=", 1e-10, row="H07", kind="E")
+lesson.claim("attention in naive lines against the library", gap, "<=", 1e-10, row="H07", kind="E", oracle=0)
 
 # %% [markdown]
 # ## The real thing
@@ -366,6 +376,7 @@ lesson.finish()
 # ## Things to try
 #
 # - Start the places at random instead of as waves. How many more steps until two layers find each other?
-# - Leave out the places (set their weights to 0 after every step). The mask still tells how many words stand before.
+# - Leave out the places (set their weights to 0 after every step). "One place back" should mean nothing then; yet on one seed
+#   two layers still had 0.94 of the unseen maps right after eight examples. What, except places, tells them the order?
 # - Train on half of the grammar's sentences, then 200, then 20. Where does the price of unseen sentences rise again?
 # - Lesson 32 uses the full matrix after all, and hides words instead of the future.

@@ -19,10 +19,10 @@ def test_blocks_cut_everything_once(count, each, numbers):
     np.testing.assert_array_equal(np.concatenate([x[:0], *pieces]), x)
 
 
-@given(st.lists(st.integers(-5, 4), max_size=200))
-def test_sum_rows_equals_add_at(ids):
-    ids, total = np.array(ids, dtype=np.int64), np.zeros((5, 3))
-    rows = np.random.default_rng(0).standard_normal((len(ids), 3))
+@given(st.lists(st.integers(-5, 4), max_size=200), st.sampled_from([(), (3,), (2, 3)]))
+def test_sum_rows_equals_add_at(ids, shape):
+    ids, total = np.array(ids, dtype=np.int64), np.zeros((5, *shape))
+    rows = np.random.default_rng(0).standard_normal((len(ids), *shape))
     np.add.at(total, ids, rows)
     np.testing.assert_allclose(backend.sum_rows(ids, rows, 5), total, rtol=1e-12, atol=1e-12)
 

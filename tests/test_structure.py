@@ -20,8 +20,9 @@ FLOORS = {
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 WHOLE_PACKAGE = 5                       # from this floor on, `import tinygrad_edu as tg` is an import from below
-BUILDING_BLOCKS = {"foundations.mlp", "generative.flow", "generative.unet", "implicit.nerf", "implicit.volume",
-                   "implicit.voxels"}                                               # models that other models may import
+# Models that other models may import.
+BUILDING_BLOCKS = {"decisions.reinforce", "foundations.mlp", "generative.flow", "generative.unet", "implicit.nerf",
+                   "implicit.volume", "implicit.voxels"}
 
 
 def sources(folder):

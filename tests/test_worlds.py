@@ -12,6 +12,7 @@ def test_bandit():
     assert bandit.regret([1, 0, 2, 1]).tolist() == [0, 2, 2.5, 2.5]
     pulls = [bandit.pull(1) for _ in range(4000)]
     assert np.mean(pulls) == pytest.approx(2, abs=4 / math.sqrt(4000)) and np.std(pulls) == pytest.approx(1, abs=0.05)
+    assert np.mean(bandit.pull(np.full(4000, 2))) == pytest.approx(1.5, abs=4 / math.sqrt(4000))
     assert Bandit(5).means.shape == (5,)
 
 
@@ -29,6 +30,14 @@ def test_grid_world_is_a_markov_chain():
     assert np.allclose(sums[~world.ends], 1) and (sums[world.ends] == 0).all() and world.transition.min() >= 0
     walls = np.array([cell == "#" for cell in "".join(world.rows)])
     assert world.transition[~walls][:, :, walls].sum() == 0
+
+
+def test_draws_follow_the_transitions():
+    world, n = GridWorld(slip=0.3), 4000
+    for state, action in ((world.start, 0), (10, 1), (world.width - 1, 2)):
+        counts = np.bincount(world.draw(np.full(n, state), np.full(n, action)), minlength=world.states)
+        p = world.transition[state, action]
+        assert (abs(counts / n - p) <= 4.5 * np.sqrt(p * (1 - p) / n)).all()
 
 
 def test_best_values_solve_bellman_and_nothing_is_better():
@@ -100,3 +109,26 @@ def test_a_simple_controller_balances_the_pole():
         world = CartPole()
         world.reset()
         world.step(2)
+
+
+def test_many_carts_roll_as_each_would_alone():
+    many, alone = CartPole(3), CartPole()
+    start, actions = many.reset(), np.random.default_rng(0).integers(2, size=(60, 3))
+    assert start.shape == (3, 4)
+    ends = []
+    for cart in range(3):
+        alone.reset()
+        alone.state, done, t = many.state[cart].copy(), False, 0
+        path = []
+        while not done and t < 60:
+            state, _, done = alone.step(actions[t, cart])
+            path.append(state)
+            t += 1
+        ends.append(path)
+    for t in range(60):
+        states, rewards, done = many.step(actions[t])
+        for cart, path in enumerate(ends):
+            np.testing.assert_array_equal(states[cart], path[min(t, len(path) - 1)])        # it stands still after its end
+            assert rewards[cart] == (t < len(path)) and done[cart] == (t >= len(path) - 1 and len(path) < 60)
+    with pytest.raises(ValueError, match=r"got action 1, expected 0 or 1 for each of \(3,\) carts"):
+        many.step(1)

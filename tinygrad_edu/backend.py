@@ -136,7 +136,7 @@ def sum_rows(ids, rows, length):
 
     often = counts > 16
     for id, start, count in zip(ids[often], starts[often], counts[often]):
-        rows.take(order[start : start + count], axis=0).sum(axis=0, out=total[id : id + 1][0])
+        total[id] = rows.take(order[start : start + count], axis=0).sum(axis=0)
     ids, starts, counts = ids[~often], starts[~often], counts[~often]
     total[ids] = rows.take(order[starts], axis=0)
     for i in range(1, counts.max(initial=0)):

@@ -16,8 +16,9 @@ class Bandit:
     def __init__(self, arms=10, means=None):
         self.means = backend.generator().standard_normal(arms) if means is None else np.asarray(means, np.float64)
 
-    def pull(self, arm):
-        return float(self.means[arm] + backend.generator().standard_normal())
+    def pull(self, arms):
+        """What one arm pays, or each of several, (N,) -> (N,)."""
+        return self.means[arms] + backend.generator().standard_normal(np.shape(arms))
 
     def regret(self, arms):
         """What was lost, in expectation, by pulling these arms instead of the best one: (T,) -> the sums up to each time."""
@@ -69,8 +70,13 @@ class GridWorld:
         return self.state
 
     def step(self, action):
-        self.state = int(backend.generator().choice(self.states, p=self.transition[self.state, action]))
+        self.state = int(self.draw(np.array([self.state]), np.array([action]))[0])
         return self.state, float(self.pays[self.state]), bool(self.ends[self.state])
+
+    def draw(self, states, actions):
+        """Where these actions (N,) lead from these states (N,), one draw each: (N,). What it pays is `pays[there]`."""
+        up_to = self.transition[states, actions].cumsum(axis=1)                 # (N, S)
+        return (up_to > backend.generator().random((len(states), 1))).argmax(axis=1)
 
     def evaluate(self, policy, gamma=0.99):
         """The exact value of every state under `policy` (S, A), probabilities: V = (I - gamma P)^-1 r."""
@@ -94,26 +100,35 @@ class CartPole:
     """Push a cart, left (0) or right (1), so that the pole on it stays up: 1 a step, at most 500 steps.
 
     Observation float32 (4,): position in metres, speed, angle in radians, angular speed. It ends beyond 2.4 m or 12 degrees.
+    `carts`: so many at once, each on its own; then actions, rewards and ends are (carts,), observations (carts, 4). One that
+    has come to its end stands still and earns 0 until the next reset.
     Barto, Sutton & Anderson 1983; a cart of 1 kg, a pole of 0.1 kg and 1 m, pushes of 10 N, Euler steps of 0.02 s.
     """
     gravity, cart, pole, half, force, dt = 9.8, 1.0, 0.1, 0.5, 10.0, 0.02
 
+    def __init__(self, carts=None):
+        self.shape = () if carts is None else (carts,)
+
     def reset(self):
-        self.state, self.steps = backend.generator().uniform(-0.05, 0.05, 4), 0
+        self.state, self.steps = backend.generator().uniform(-0.05, 0.05, (*self.shape, 4)), 0
+        self.done = np.zeros(self.shape, bool)
         return self.state.astype(np.float32)
 
     def step(self, action):
-        if action not in (0, 1):
-            raise ValueError(f"CartPole: got action {action}, expected 0 or 1")
-        self.state = self.state + self.dt * self.rates(self.state, self.force if action else -self.force)
+        action = np.asarray(action)
+        if action.shape != self.shape or not np.isin(action, (0, 1)).all():
+            raise ValueError(f"CartPole: got action {action}, expected 0 or 1" + f" for each of {self.shape} carts" * bool(self.shape))
+        alive, moved = ~self.done, self.state + self.dt * self.rates(self.state, np.where(action == 1, self.force, -self.force))
+        self.state = np.where(alive[..., None], moved, self.state)
         self.steps += 1
-        fallen = abs(self.state[0]) > 2.4 or abs(self.state[2]) > math.radians(12)
-        return self.state.astype(np.float32), 1.0, bool(fallen or self.steps >= 500)
+        fallen = (abs(self.state[..., 0]) > 2.4) | (abs(self.state[..., 2]) > math.radians(12))
+        self.done = self.done | fallen | (self.steps >= 500)
+        return self.state.astype(np.float32), alive.astype(np.float64), self.done
 
     def rates(self, state, force):
         """d state / dt. The two equations of motion, solved for the accelerations."""
-        _, speed, angle, turning = state
-        total, sin, cos = self.cart + self.pole, math.sin(angle), math.cos(angle)
+        _, speed, angle, turning = np.moveaxis(state, -1, 0)
+        total, sin, cos = self.cart + self.pole, np.sin(angle), np.cos(angle)
         push = (force + self.pole * self.half * turning ** 2 * sin) / total
         twist = (self.gravity * sin - cos * push) / (self.half * (4 / 3 - self.pole * cos ** 2 / total))
-        return np.array([speed, push - self.pole * self.half * twist * cos / total, turning, twist])
+        return np.stack([speed, push - self.pole * self.half * twist * cos / total, turning, twist], axis=-1)
