@@ -165,6 +165,10 @@ lesson.claim("DCGAN: entropy of the classes drawn, nats", entropy, ">=", 2.2, ro
 lesson.claim("DCGAN: distance to the training set, relative", distance, ">=", 0.9, row="N03", kind="O", baseline=0, oracle=1)
 
 # %% [markdown]
+# Without batch norm the digits are worse on every seed, and on two of five the generator collapsed: one picture, or a few,
+# whatever the noise. The recipe is not the only one that works, but it works every time. Its digits do lie further from the
+# training set than new digits would: still a little noisy, certainly not copied.
+#
 # ## Pictures to order
 #
 # The generator gets the label beside its noise: nothing forces it to look. What forces it is the discriminator, who gets the
