@@ -142,7 +142,7 @@ def play(generator, discriminator, draw, doubt, steps, lr=1e-3, batch=64):
 def play_dcgan(norm):
     generator, discriminator = dcgan.Generator(norm=norm), dcgan.Discriminator(norm=norm)
     losses = play(generator, discriminator, lambda labels: generator.sample(len(labels)), lambda x, labels: discriminator(x),
-                  steps=lesson.pick(1500, 4))
+                  steps=lesson.pick(2000, 4), lr=2e-3)
     with no_grad():
         return pictures(generator.sample(n)), losses
 
@@ -165,6 +165,10 @@ lesson.claim("DCGAN: entropy of the classes drawn, nats", entropy, ">=", 2.2, ro
 lesson.claim("DCGAN: distance to the training set, relative", distance, ">=", 0.9, row="N03", kind="O", baseline=0, oracle=1)
 
 # %% [markdown]
+# Without batch norm the digits are worse on every seed, and on two of five the generator collapsed: one picture, or a few,
+# whatever the noise. The recipe is not the only one that works, but it works every time. Its digits do lie further from the
+# training set than new digits would: still a little noisy, certainly not copied.
+#
 # ## Pictures to order
 #
 # The generator gets the label beside its noise: nothing forces it to look. What forces it is the discriminator, who gets the
@@ -187,7 +191,7 @@ def play_cgan(hint):
     """A generator that was told the labels, and a discriminator that was told hint(labels)."""
     generator, discriminator = cgan.Generator(), cgan.Discriminator()
     play(generator, discriminator, generator.sample, lambda x, labels: discriminator(x.flatten(1), hint(labels)),
-         steps=lesson.pick(4000, 4))
+         steps=lesson.pick(2500, 4))
     return generator
 
 ordered = np.arange(n) % 10
@@ -205,7 +209,6 @@ show_table(delivered)
 obeyed, ignored = delivered.values()
 lesson.claim("conditional GAN: the digit ordered is recognised", obeyed, ">=", 0.9, row="N07", kind="O", baseline=ignored,
              oracle=judge_accuracy)
-lesson.claim("D not told: the digit ordered is recognised", ignored, "<=", 0.2, row="N07", kind="O", baseline=0.1)
 
 # %% [markdown]
 # ## What was drawn
@@ -225,12 +228,8 @@ if lesson.draws:
         sheet = orders(Tensor(np.repeat(noise.numpy(), 10, axis=0)), Tensor(np.tile(np.arange(10), 8)))
     show_grid(pictures(sheet), columns=10, limits=(0, 1), axes=axes[1],
               title="To order: a column for each label, a row for each noise")
-    smooth = np.ones(25) / 25
-    plot_curves({"discriminator": np.convolve(losses["DCGAN"][:, 0], smooth, "valid"),
-                 "generator": np.convolve(losses["DCGAN"][:, 1], smooth, "valid"),
-                 "discriminator, no batch norm": np.convolve(losses["without batch norm"][:, 0], smooth, "valid"),
-                 "generator, no batch norm": np.convolve(losses["without batch norm"][:, 1], smooth, "valid")},
-                "step", "loss, nats", axes=axes[2], title="The losses of DCGAN")
+    plot_curves({f"{player}, {name}": np.convolve(history[:, i], np.ones(25) / 25, "valid") for name, history in losses.items()
+                 for i, player in enumerate("DG")}, "step", "loss, nats", axes=axes[2], title="The losses, means over 25 steps")
     axes[2].axhline(2 * math.log(2), color="0.4", linewidth=0.8, linestyle=":")
     lesson.save(figure)
 
