@@ -238,7 +238,7 @@ def gaussian_nats(density):
 for density, name in names.items():
     found = equation(learned[density], density).log_prob(Tensor(test[density], dtype="float32"), steps).numpy()
     off = found - truth[density]
-    print(f"{name}: ln p {truth[density].mean():.3f}, ODE {found.mean():.3f}, at a single point off by {np.abs(off).mean():.3f}")
+    print(f"{name}: ln p {truth[density].mean():.3f}, ODE {found.mean():.3f}, at one point off by {np.abs(off).mean():.3f}")
     lesson.claim(f"{name}: ODE likelihood, nats off the truth", abs(off.mean()), "<=", 0.05, row="P01", kind="O",
                  baseline=gaussian_nats(density), oracle=0)
 
