@@ -99,7 +99,7 @@ lesson.claim("oracle: score of the clouds against differences of ln p", off, "<=
 # standard error. The score of the *clean* data is not what is learned: that difference is many standard errors.
 
 # %%
-net, sigma, differences = ScoreNetwork(width=32), 0.2, {"noised": [], "clean": []}
+net, sigma, differences = ScoreNetwork(width=32), 0.5, {"noised": [], "clean": []}
 direction = None
 for _ in range(lesson.pick(200, 20)):
     x0, noise = Tensor(clouds.sample(256)), randn(256, 2)
@@ -119,7 +119,7 @@ lesson.claim("library's loss and the exact score: gradients apart, SE", errors["
 # Where there is no data nothing is learned, so the score of nearly clean data is learned in small islands only. With more noise
 # the islands grow together. So one network learns the score of every amount of noise, from 0.3 of what the data has by itself
 # to so much that the data is a speck in it. The levels are drawn evenly in ln sigma, and every one counts alike, which is what
-# the weight sigma^2 in the loss is for. (Three clouds, because on a ring of eight the likelihood below missed by 0.04 to 0.07
+# the weight sigma^2 in the loss is for. (Three clouds, because on a ring of eight the likelihood below was off by 0.04 to 0.07
 # nats: a score with more bends needs more steps than this lesson has.)
 #
 # The ablation learns one level, sigma = 0.1, with the same network.
@@ -197,8 +197,8 @@ def misplaced(points):
     return 0.5 * np.abs(shares(points) - clouds.weights).sum()
 
 annealed = langevin(learned[clouds], start, ladder, walks, step=0.2).numpy()
-alone_exact = langevin(exact[clouds], start, [0.1], len(ladder) * walks, step=0.5).numpy()
-alone = langevin(one_level, start, [0.1], len(ladder) * walks, step=0.5).numpy()
+alone_exact = langevin(exact[clouds], start, [0.1], 10 * walks, step=0.5).numpy()
+alone = langevin(one_level, start, [0.1], 10 * walks, step=0.5).numpy()
 for name, points in (("annealed", annealed), ("one level, exact score", alone_exact)):
     print(f"shares of the clouds, {name}: {', '.join(f'{share:.2f}' for share in shares(points))} (truth 0.6, 0.3, 0.1)")
 lesson.claim("Langevin, annealed: points in the wrong cloud", misplaced(annealed), "<=", 0.05, row="P01", kind="O",
@@ -238,7 +238,7 @@ def gaussian_nats(density):
 for density, name in names.items():
     found = equation(learned[density], density).log_prob(Tensor(test[density], dtype="float32"), steps).numpy()
     off = found - truth[density]
-    print(f"{name}: ln p {truth[density].mean():.3f}, ODE {found.mean():.3f}, at a single point off by {np.abs(off).mean():.3f}")
+    print(f"{name}: ln p {truth[density].mean():.3f}, ODE {found.mean():.3f}, at one point off by {np.abs(off).mean():.3f}")
     lesson.claim(f"{name}: ODE likelihood, nats off the truth", abs(off.mean()), "<=", 0.05, row="P01", kind="O",
                  baseline=gaussian_nats(density), oracle=0)
 
