@@ -89,9 +89,13 @@ lesson.claim("nothing to look at: numbers that are not 0 or not finite", wrong, 
 # say where they stand.
 
 # %%
-layer = nn.MultiheadAttention(8, 2, batch_first=True)
-for p in layer.parameters():
-    p.data = p.data.astype("float64")
+def exact(module):
+    """The same in float64."""
+    for p in module.parameters():
+        p.data = p.data.astype("float64")
+    return module
+
+layer = exact(nn.MultiheadAttention(8, 2, batch_first=True))
 x, order = rng.standard_normal((1, 6, 8)), rng.permutation(6)
 with no_grad():
     unequal = np.abs(layer(Tensor(x[:, order])).numpy() - layer(Tensor(x)).numpy()[:, order]).max()
@@ -178,10 +182,11 @@ lesson.claim("table: averaging, no better than that can be", found["averaging"],
 def by_blocks(layer, x):
     """Multi-head attention (T, E) -> (T, E) as one head with h T queries and h T keys."""
     h, (T, E) = layer.num_heads, x.shape
-    parts = (x @ layer.in_proj_weight.data.T + layer.in_proj_bias.data).reshape(T, 3, h, E // h)           # (T, 3, h, E / h)
+    enter, b, leave, c = (p.detach().numpy() for p in layer.parameters())
+    parts = (x @ enter.T + b).reshape(T, 3, h, E // h)                      # (T, 3, h, E / h): queries, keys, values
     q, k, v = parts.transpose(1, 2, 0, 3).reshape(3, h * T, E // h)
     y, _ = by_loops(q, k, v, np.kron(np.eye(h), np.ones((T, T))) > 0)
-    return y.reshape(h, T, E // h).swapaxes(0, 1).reshape(T, E) @ layer.out_proj.weight.data.T + layer.out_proj.bias.data
+    return y.reshape(h, T, E // h).swapaxes(0, 1).reshape(T, E) @ leave.T + c
 
 with no_grad():
     apart = np.abs(by_blocks(layer, x[0]) - layer(Tensor(x)).numpy()[0]).max()
@@ -321,9 +326,7 @@ lesson.claim("where the named shape is: right by looking", right["looking"], ">=
 # place has seen: of a 12 x 12 picture a convolution shows it 9 places, the block all 144.
 
 # %%
-block, C, H = NonLocalBlock(6), 6, 12
-for p in block.parameters():
-    p.data = p.data.astype("float64")
+block, C, H = exact(NonLocalBlock(6)), 6, 12
 x = rng.standard_normal((1, C, H, H))
 with no_grad():
     change = np.abs(block(Tensor(x)).numpy() - x).max()
@@ -331,11 +334,12 @@ lesson.claim("non-local block, fresh: change of its input", change, "==", 0, row
 
 def through(part, pixels):
     """A convolution with kernel 1 on pixels (HW, C), by hand."""
-    return pixels @ part.weight.data[:, :, 0, 0].T + part.bias.data
+    weight, bias = (p.detach().numpy() for p in part.parameters())
+    return pixels @ weight[:, :, 0, 0].T + bias
 
-block.w_z.weight.data = rng.standard_normal(block.w_z.weight.shape)
+block.w_z.weight.data = Tensor(rng.standard_normal(block.w_z.weight.shape)).data
 pixels = x[0].reshape(C, -1).T                                              # (144, 6)
-query = through(block.theta, pixels) * math.sqrt(3)                         # this attention does not divide by sqrt(E)
+query = through(block.theta, pixels) * math.sqrt(3)                         # the block does not divide by sqrt(E), E = 3
 y, _ = by_loops(query, through(block.phi, pixels), through(block.g, pixels), np.ones((H * H, H * H), bool))
 with no_grad():
     apart = np.abs(block(Tensor(x)).numpy()[0] - (pixels + through(block.w_z, y)).T.reshape(C, H, H)).max()
@@ -347,10 +351,7 @@ def sees(layer, row=4, column=7):
     y = layer(leaf)[0, :, row, column]
     return np.abs(grad((y * Tensor(rng.standard_normal(C))).sum(), [leaf])[0].numpy()[0]).sum(axis=0)
 
-convolution = nn.Conv2d(C, C, 3, padding=1)
-for p in convolution.parameters():
-    p.data = p.data.astype("float64")
-views = {"convolution": sees(convolution), "non-local block": sees(block)}
+views = {"convolution": sees(exact(nn.Conv2d(C, C, 3, padding=1))), "non-local block": sees(block)}
 seen = {name: int((view > 0).sum()) for name, view in views.items()}
 lesson.claim("places that one layer sees: non-local block", seen["non-local block"], "==", H * H, row="H04", kind="S",
              baseline=seen["convolution"])
