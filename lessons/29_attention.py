@@ -21,7 +21,7 @@ import math
 import numpy as np
 
 from tinygrad_edu import Tensor, concatenate, functional as F, grad, nn, no_grad, optim
-from tinygrad_edu.data.shapes import GROUND, SHAPE_COLORS, draw_shapes, random_shapes, shape_box, shape_mask
+from tinygrad_edu.data.shapes import GROUND, SHAPE_COLORS, SHAPE_KINDS, draw_shapes, random_shapes, shape_box, shape_mask
 from tinygrad_edu.data.text import key_value_maps
 from tinygrad_edu.lesson import Lesson
 from tinygrad_edu.metrics import accuracy
@@ -89,9 +89,13 @@ lesson.claim("nothing to look at: numbers that are not 0 or not finite", wrong, 
 # say where they stand.
 
 # %%
-layer = nn.MultiheadAttention(8, 2, batch_first=True)
-for p in layer.parameters():
-    p.data = p.data.astype("float64")
+def exact(module):
+    """The same in float64."""
+    for p in module.parameters():
+        p.data = p.data.astype("float64")
+    return module
+
+layer = exact(nn.MultiheadAttention(8, 2, batch_first=True))
 x, order = rng.standard_normal((1, 6, 8)), rng.permutation(6)
 with no_grad():
     unequal = np.abs(layer(Tensor(x[:, order])).numpy() - layer(Tensor(x)).numpy()[:, order]).max()
@@ -178,10 +182,11 @@ lesson.claim("table: averaging, no better than that can be", found["averaging"],
 def by_blocks(layer, x):
     """Multi-head attention (T, E) -> (T, E) as one head with h T queries and h T keys."""
     h, (T, E) = layer.num_heads, x.shape
-    parts = (x @ layer.in_proj_weight.data.T + layer.in_proj_bias.data).reshape(T, 3, h, E // h)           # (T, 3, h, E / h)
+    enter, b, leave, c = (p.detach().numpy() for p in layer.parameters())
+    parts = (x @ enter.T + b).reshape(T, 3, h, E // h)                      # (T, 3, h, E / h): queries, keys, values
     q, k, v = parts.transpose(1, 2, 0, 3).reshape(3, h * T, E // h)
     y, _ = by_loops(q, k, v, np.kron(np.eye(h), np.ones((T, T))) > 0)
-    return y.reshape(h, T, E // h).swapaxes(0, 1).reshape(T, E) @ layer.out_proj.weight.data.T + layer.out_proj.bias.data
+    return y.reshape(h, T, E // h).swapaxes(0, 1).reshape(T, E) @ leave.T + c
 
 with no_grad():
     apart = np.abs(by_blocks(layer, x[0]) - layer(Tensor(x)).numpy()[0]).max()
@@ -237,18 +242,18 @@ lesson.claim("neighbours that have a head of their own", len({*turn.argmax(axis=
 # %% [markdown]
 # ## A look at a picture
 #
-# Two shapes of different colours, and a colour: where is the red one? The answer is what its caption says, "at the top left".
-# A small convolutional network makes 12 x 12 cells of the picture; the question compares itself with all of them and gets the
-# mean of what they say. Nobody shows it the red one: all that it hears is whether the words were right. Afterwards we ask how
-# much of its look fell into the box around the red one. (By chance: the box's share of the picture.) Again one network looks,
-# and another keeps the mean of all cells.
+# Two shapes of different colours, and a colour: what is the red one, and where? The answers are words of its caption, "circle"
+# and "top left". A small convolutional network makes 12 x 12 cells of the picture; the question compares itself with all of
+# them and gets the mean of what they say. Nobody shows it the red one: all that it hears is whether the words were right.
+# Afterwards we ask how much of its look fell into the box around the red one. (By chance: the box's share of the picture.)
+# Again one network looks, and another keeps the mean of all cells.
 
 # %%
 SIDE, CELLS, COLORS = 24, 12, list(SHAPE_COLORS)
 PLACES = ("top left", "top", "top right", "left", "middle", "right", "bottom left", "bottom", "bottom right")
 
 class Observer(nn.Module):
-    """Pictures (N, 3, 24, 24) and the color asked for (N,) -> logits of the place (N, 9)."""
+    """Pictures (N, 3, 24, 24) and the color asked for (N,) -> logits of the kind (N, 4) and the place (N, 9)."""
 
     def __init__(self, looks=True, width=24):
         self.looks = looks
@@ -256,7 +261,7 @@ class Observer(nn.Module):
                                  nn.ReLU())
         self.asked, self.places = nn.Embedding(len(COLORS), width), nn.Embedding(CELLS ** 2, width)
         self.key, self.value = nn.Linear(width, width), nn.Linear(width, width)
-        self.answer = nn.Sequential(nn.Linear(width, 64), nn.ReLU(), nn.Linear(64, len(PLACES)))
+        self.kind, self.place = (nn.Sequential(nn.Linear(2 * width, 64), nn.ReLU(), nn.Linear(64, n)) for n in (4, 9))
 
     def parts(self, pictures, asked):
         """The question (N, 1, E), and keys and values of all cells (N, 144, E)."""
@@ -266,7 +271,8 @@ class Observer(nn.Module):
     def forward(self, pictures, asked):
         query, keys, values = self.parts(pictures, asked)
         found = F.scaled_dot_product_attention(query, keys, values) if self.looks else values.mean(axis=1, keepdims=True)
-        return self.answer(found[:, 0] + query[:, 0])
+        x = concatenate([found, query], axis=2)[:, 0]
+        return self.kind(x), self.place(x)
 
     def weights(self, pictures, asked):
         """Where it looks (N, CELLS, CELLS); read from unit vectors."""
@@ -275,7 +281,7 @@ class Observer(nn.Module):
         return F.scaled_dot_product_attention(query, keys, units).reshape(-1, CELLS, CELLS)
 
 def questions(n):
-    """Pictures, the color asked for, the right place; and, for the test only, boxes (N, 24, 24)."""
+    """Pictures, the color asked for, the right kind and place; and, for the test only, boxes (N, 24, 24)."""
     scenes = [scene for scene in random_shapes(2 * n, SIDE, 2) if scene[0].color != scene[1].color][:n]
     named = [scene[rng.integers(2)] for scene in scenes]
     boxes = np.zeros((len(named), SIDE, SIDE))
@@ -283,10 +289,12 @@ def questions(n):
         x1, y1, x2, y2 = shape_box(shape_mask(shape, SIDE))
         box[y1:y2, x1:x2] = 1
     place = [3 * int(3 * shape.y / SIDE) + int(3 * shape.x / SIDE) for shape in named]
-    return draw_shapes(scenes, SIDE), np.array([COLORS.index(shape.color) for shape in named]), np.array(place), boxes
+    color, kind = [COLORS.index(shape.color) for shape in named], [SHAPE_KINDS.index(shape.kind) for shape in named]
+    return draw_shapes(scenes, SIDE), *map(np.array, (color, kind, place)), boxes
 
-def misplaced(model, pictures, asked, place):
-    return F.cross_entropy(model(pictures, asked), place)
+def misjudged(model, pictures, asked, kind, place):
+    answers = model(pictures, asked)
+    return F.cross_entropy(answers[0], kind) + F.cross_entropy(answers[1], place)
 
 *material, _ = questions(lesson.pick(3000, 80))
 *asked, boxes = questions(lesson.pick(500, 20))
@@ -297,10 +305,10 @@ def some(n=32):
 
 observers, right, test = {"looking": Observer(), "averaging": Observer(looks=False)}, {}, as_tensors(asked)
 for name, model in observers.items():
-    train(model, misplaced, some, lesson.pick(500, 3), lr=1e-2, title=name)
+    train(model, misjudged, some, lesson.pick(600, 3), lr=1e-2, title=name)
     with no_grad():
-        right[name] = accuracy(model(*test[:2]), test[2])
-print(f"where is it? looking {right['looking']:.3f}, averaging {right['averaging']:.3f}, chance {1 / len(PLACES):.3f}")
+        right[name] = [accuracy(answer, truth) for answer, truth in zip(model(*test[:2]), test[2:])]
+    print(f"  {name:<10} kind {right[name][0]:.3f}   place {right[name][1]:.3f}   (chance 0.25 and 0.11)")
 
 with no_grad():
     looks = np.repeat(np.repeat(observers["looking"].weights(*test[:2]).numpy(), 2, axis=1), 2, axis=2) / 4    # (N, 24, 24)
@@ -309,8 +317,8 @@ top = looks.reshape(len(looks), -1).argmax(axis=1)
 pointed = boxes.reshape(len(boxes), -1)[np.arange(len(top)), top].mean()
 lesson.claim("share of the look inside the named shape's box", inside, ">=", 0.8, row="H02", kind="O", baseline=share, oracle=1)
 lesson.claim("the strongest look lies in the box", pointed, ">=", 0.9, row="H02", kind="O", baseline=share, oracle=1)
-lesson.claim("where the named shape is: right by looking", right["looking"], ">=", 0.9, row="H02", kind="C",
-             baseline=right["averaging"], oracle=1)
+lesson.claim("where the named shape is: right by looking", right["looking"][1], ">=", 0.9, row="H02", kind="C",
+             baseline=right["averaging"][1], oracle=1)
 
 # %% [markdown]
 # ## A whole picture in one layer
@@ -321,9 +329,7 @@ lesson.claim("where the named shape is: right by looking", right["looking"], ">=
 # place has seen: of a 12 x 12 picture a convolution shows it 9 places, the block all 144.
 
 # %%
-block, C, H = NonLocalBlock(6), 6, 12
-for p in block.parameters():
-    p.data = p.data.astype("float64")
+block, C, H = exact(NonLocalBlock(6)), 6, 12
 x = rng.standard_normal((1, C, H, H))
 with no_grad():
     change = np.abs(block(Tensor(x)).numpy() - x).max()
@@ -331,11 +337,12 @@ lesson.claim("non-local block, fresh: change of its input", change, "==", 0, row
 
 def through(part, pixels):
     """A convolution with kernel 1 on pixels (HW, C), by hand."""
-    return pixels @ part.weight.data[:, :, 0, 0].T + part.bias.data
+    weight, bias = (p.detach().numpy() for p in part.parameters())
+    return pixels @ weight[:, :, 0, 0].T + bias
 
-block.w_z.weight.data = rng.standard_normal(block.w_z.weight.shape)
+block.w_z.weight.data = Tensor(rng.standard_normal(block.w_z.weight.shape)).data
 pixels = x[0].reshape(C, -1).T                                              # (144, 6)
-query = through(block.theta, pixels) * math.sqrt(3)                         # this attention does not divide by sqrt(E)
+query = through(block.theta, pixels) * math.sqrt(3)                         # the block does not divide by sqrt(E), E = 3
 y, _ = by_loops(query, through(block.phi, pixels), through(block.g, pixels), np.ones((H * H, H * H), bool))
 with no_grad():
     apart = np.abs(block(Tensor(x)).numpy()[0] - (pixels + through(block.w_z, y)).T.reshape(C, H, H)).max()
@@ -347,10 +354,7 @@ def sees(layer, row=4, column=7):
     y = layer(leaf)[0, :, row, column]
     return np.abs(grad((y * Tensor(rng.standard_normal(C))).sum(), [leaf])[0].numpy()[0]).sum(axis=0)
 
-convolution = nn.Conv2d(C, C, 3, padding=1)
-for p in convolution.parameters():
-    p.data = p.data.astype("float64")
-views = {"convolution": sees(convolution), "non-local block": sees(block)}
+views = {"convolution": sees(exact(nn.Conv2d(C, C, 3, padding=1))), "non-local block": sees(block)}
 seen = {name: int((view > 0).sum()) for name, view in views.items()}
 lesson.claim("places that one layer sees: non-local block", seen["non-local block"], "==", H * H, row="H04", kind="S",
              baseline=seen["convolution"])
@@ -362,7 +366,7 @@ if lesson.draws:
     light = looks[:n] / looks[:n].max(axis=(1, 2), keepdims=True)
     lit = shown * (0.25 + 0.75 * light[..., None]) + 0.5 * light[..., None] * (1 - shown)
     show_grid({"picture": shown, "its look": lit}, axes=axes[0, 0],
-              titles=[f"the {COLORS[color]} one?" for color in asked[1][:n]] + [PLACES[place] for place in asked[2][:n]],
+              titles=[f"the {COLORS[color]} one?" for color in asked[1][:n]] + [PLACES[place] for place in asked[3][:n]],
               title="Asked for a colour, it looks at the shape")
     smooth = {name: np.convolve(values, np.ones(3) / 3, mode="valid") for name, values in losses.items()}
     plot_curves({**smooth, "the best possible with the mean": [cheapest] * len(smooth["looking"])}, "step", "nats",
