@@ -6,8 +6,8 @@ ray.
 
 The idea: let the network be fog that glows. Point in, density and colour out. What a ray sees of fog is a sum, the sum can
 be differentiated, and so pixels train points. Then look from where no camera stood. You will see the sum equal to its
-formula; a network that draws mush until it is given each coordinate as sines of many frequencies; the same quality in a
-fifth of the steps from a table of numbers that collide; a grid of voxels, which is what one would do first; and a world
+formula; a network that blurs until it is given each coordinate as sines of many frequencies; 25 dB in a fifth of the steps
+from a table of numbers that collide; a grid of voxels, which is what one would do first; and a world
 without an end squeezed into a ball. The scenes are balls of fog whose picture and depth are known exactly, so nothing has
 to be believed. With `--data FOLDER`: a bulldozer of Lego.
 
@@ -28,7 +28,7 @@ from tinygrad_edu.metrics import psnr
 from tinygrad_edu.models.implicit.hash_grid import HashField
 from tinygrad_edu.models.implicit.nerf import NeRF
 from tinygrad_edu.models.implicit.nerf_plus_plus import NeRFPlusPlus, inverted_back, inverted_sphere
-from tinygrad_edu.models.implicit.volume import even_edges, places_in, points_at, render, weights_along
+from tinygrad_edu.models.implicit.volume import even_edges, places_in, points_at, render, span, weights_along
 from tinygrad_edu.models.implicit.voxels import VoxelGrid
 from tinygrad_edu.viz import panels, plot_curves, show_grid
 
@@ -39,9 +39,8 @@ rng = np.random.default_rng(lesson.seed)
 # ## What a ray sees of fog
 #
 # On a way dt, fog of density sigma stops the share sigma dt of the light that is still there. What is left after a way L
-# through even fog is therefore e^{-sigma L}, its *transmittance*. Cut a ray into pieces, take each as even: piece i stops 1
-# - e^{-sigma_i d_i} of what the pieces before it left. That share is the weight with which its colour is seen. Fifteen
-# lines; the library has three.
+# through even fog is therefore e^{-sigma L}, its *transmittance*. Cut a ray into pieces, take each as even: piece i stops
+# 1 - e^{-sigma_i d_i} of what the pieces before it left. That share is the weight with which its colour is seen.
 
 # %%
 def by_hand(density, color, lengths):
@@ -88,12 +87,6 @@ balls = random_balls(5)                                                     # in
 def rays_of(poses, size=SIZE, focal=FOCAL):
     """Origins and directions float32 (cameras size^2, 3)."""
     return [np.concatenate(part).astype(np.float32) for part in zip(*(camera_rays(pose, size, focal) for pose in poses))]
-
-def span(origins, directions, radius=1.0):
-    """Where rays enter and leave the sphere about the origin, (R,) each; where they miss it, they leave where they enter."""
-    closest = -(origins * directions).sum(axis=1)
-    half = np.sqrt(np.maximum(radius ** 2 - (origins ** 2).sum(axis=1) + closest ** 2, 0))
-    return closest - half, closest + half
 
 train_rays = rays_of(np.concatenate([orbit(24, elevation=10), orbit(24, elevation=45)]))
 test_rays = rays_of(orbit(5, elevation=28))
@@ -145,7 +138,7 @@ def look(field, rays, radius=1.0, pieces=PIECES):
             depths.append((weights * t).sum(axis=1) / np.maximum(weights.sum(axis=1), 1e-6))
     return np.concatenate(colors), np.concatenate(depths)
 
-GRID = dict(levels=5, features=4, coarsest=4, finest=24)                    # a pixel is 1/32 wide, so finer cells are of no use
+GRID = dict(levels=5, features=4, coarsest=4, finest=24)                    # cells of 1/12; a pixel is 1/16 wide
 steps = lesson.pick(400, 3)
 cells = math.ceil((NeRF().num_parameters() / 4) ** (1 / 3))                 # comes back below
 contest = {"NeRF": (NeRF(), steps, 1e-2), "without sines": (NeRF(levels=0), steps, 1e-2),
@@ -184,6 +177,7 @@ for n, level, corner in np.ndindex(ids.shape):
     added[ids[n, level, corner]] += corner_weights[n, level, corner] * u[n, 4 * level : 4 * level + 4]
 lesson.claim("hash grid: gradient of the table - adding row by row", np.abs(grid.values.grad.numpy() - added).max(), "<=", 1e-5,
              row="U05", kind="E")
+
 def steps_to(curve, level):
     """The step at which the mean of five steps first reaches `level`; infinite if it never does."""
     found = np.flatnonzero(np.convolve(curve, np.ones(5) / 5, "valid") >= level)
@@ -279,14 +273,15 @@ print(f"  background from new places: one NeRF {background['one NeRF']:.2f} dB, 
 # %% [markdown]
 # ## The real thing
 #
-# A bulldozer of Lego, 100 pictures of it (`--data FOLDER`), here at 50 x 50. Ninety teach, ten are held back. Its studs are
-# finer than what our NeRF learns in a minute, so the hash grid, with a finer finest level, takes the job.
+# A bulldozer of Lego, 100 pictures of it (`--data FOLDER`), here at 50 x 50. Ninety teach, ten are held back. The hash
+# grid takes the job, with more and finer cells, because it needs the fewest steps.
 
 # %%
 if lesson.data is not None:
     lego = load_lego(lesson.data)
     pictures = lego.images.reshape(100, 50, 2, 50, 2, 3).mean(axis=(2, 4))                      # (100, 50, 50, 3)
     held = np.arange(100) % 10 == 5
+
     def lego_set(which):
         return rays_of(lego.poses[which].astype(np.float64), 50, lego.focal / 2), pictures[which].reshape(-1, 3)
 
@@ -338,7 +333,7 @@ lesson.finish()
 # %% [markdown]
 # ## Things to try
 #
-# - Six cameras in place of twenty-four. Which of the four fields invents the most fog in mid-air?
+# - Six cameras in place of forty-eight. Which of the four fields invents the most fog in mid-air?
 # - A table of 256 rows. Which levels collide then, and which of the balls suffers?
 # - `NeRF(view_levels=2)` on the Lego: what shines there, and how many decibels is that worth?
 # - Half as many pieces a ray: which field suffers more, and is it the training or the looking that needs them?
