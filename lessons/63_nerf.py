@@ -6,7 +6,7 @@ ray.
 
 The idea: let the network be fog that glows. Point in, density and colour out. What a ray sees of fog is a sum, the sum can
 be differentiated, and so pixels train points. Then look from where no camera stood. You will see the sum equal to its
-formula; a network that blurs until it is given each coordinate as sines of many frequencies; 25 dB in a fifth of the steps
+formula; a network that blurs until it is given each coordinate as sines of many frequencies; 25 dB in a quarter of the steps
 from a table of numbers that collide; a grid of voxels, which is what one would do first; and a world
 without an end squeezed into a ball. The scenes are balls of fog whose picture and depth are known exactly, so nothing has
 to be believed. With `--data FOLDER`: a bulldozer of Lego.
@@ -166,6 +166,11 @@ lesson.claim("without the sines: dB lost", quality["NeRF"] - quality["without si
 # weighted by nearness; a small network reads what all grids say. Fine grids have too many points for a table, so a hash of
 # the coordinates says which row a point uses, and many share one. Empty space sends no gradient, so the row belongs to
 # whoever needs it. The gradient of reading rows is adding to rows.
+#
+# How many steps does that save? To 25 dB it takes about a quarter of NeRF's steps (0.22 to 0.30 on five seeds), not the
+# fifth that we expected, and NeRF's 400 steps end 1 to 3 dB above the table's 80. Flat balls are the easiest case for a
+# network of sines, and ours starts as ReLU likes it and learns fast. With equally few steps, 80 each, the table is about 12
+# dB ahead.
 
 # %%
 grid, points = HashField(**GRID).grid, rng.uniform(-1, 1, (200, 3)).astype(np.float32)
@@ -188,9 +193,9 @@ fit(short, train_rays, train_colors, max(steps // 5, 1), 1e-2, "NeRF, short")
 short_quality = psnr(look(short, test_rays)[0], test_colors)
 to_level = {name: steps_to(curve, 25) for name, curve in curves.items()}
 print("  steps until training rays have 25 dB:", ", ".join(f"{name} {n:.0f}" for name, n in to_level.items()))
-lesson.claim("hash grid: share of NeRF's steps to 25 dB", to_level["hash grid"] / to_level["NeRF"], "<=", 0.2, row="U05",
+lesson.claim("hash grid: share of NeRF's steps to 25 dB", to_level["hash grid"] / to_level["NeRF"], "<=", 0.35, row="U05",
              kind="C", baseline=to_level["voxels"] / to_level["NeRF"])
-lesson.claim("hash grid after 80 steps: dB above NeRF after 80", quality["hash grid"] - short_quality, ">=", 3, row="U05",
+lesson.claim("hash grid after 80 steps: dB above NeRF after 80", quality["hash grid"] - short_quality, ">=", 8, row="U05",
              kind="C", baseline=0)
 
 # %% [markdown]
@@ -219,7 +224,8 @@ lesson.claim("voxels with NeRF's bytes: dB below NeRF", quality["NeRF"] - qualit
 # far.
 #
 # Cut space at the unit sphere. Outside it, tell the network the direction and 1/r: four numbers between -1 and 1, however
-# far. Equal steps in 1/r are short near by and long far away. Nothing is lost, the map has a way back.
+# far. Equal steps in 1/r are short near by and long far away. Nothing is lost, the map has a way back. (What it gains in
+# the background was 1.6 to 4.5 dB on five seeds, 3 in the middle: it depends on how many of the dozen happen to be near.)
 
 # %%
 directions = rng.standard_normal((1000, 3))
@@ -267,7 +273,7 @@ for name, model, draw in (("one NeRF", one, all_of_space), ("NeRF++", both, two_
         surroundings[name] = draw(*wide_rays[1], False).numpy()
     background[name] = psnr(surroundings[name][behind], wide_colors[1][behind])
 gain = background["NeRF++"] - background["one NeRF"]
-lesson.claim("NeRF++: background, dB above one NeRF", gain, ">=", 2, row="U06", kind="C", baseline=0)
+lesson.claim("NeRF++: background, dB above one NeRF", gain, ">=", 1, row="U06", kind="C", baseline=0)
 print(f"  background from new places: one NeRF {background['one NeRF']:.2f} dB, NeRF++ {background['NeRF++']:.2f} dB")
 
 # %% [markdown]
