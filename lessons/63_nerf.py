@@ -6,8 +6,8 @@ ray.
 
 The idea: let the network be fog that glows. Point in, density and colour out. What a ray sees of fog is a sum, the sum can
 be differentiated, and so pixels train points. Then look from where no camera stood. You will see the sum equal to its
-formula; a network that draws mush until it is given each coordinate as sines of many frequencies; the same quality in a
-fifth of the steps from a table of numbers that collide; a grid of voxels, which is what one would do first; and a world
+formula; a network that blurs until it is given each coordinate as sines of many frequencies; 25 dB in a quarter of the steps
+from a table of numbers that collide; a grid of voxels, which is what one would do first; and a world
 without an end squeezed into a ball. The scenes are balls of fog whose picture and depth are known exactly, so nothing has
 to be believed. With `--data FOLDER`: a bulldozer of Lego.
 
@@ -28,7 +28,7 @@ from tinygrad_edu.metrics import psnr
 from tinygrad_edu.models.implicit.hash_grid import HashField
 from tinygrad_edu.models.implicit.nerf import NeRF
 from tinygrad_edu.models.implicit.nerf_plus_plus import NeRFPlusPlus, inverted_back, inverted_sphere
-from tinygrad_edu.models.implicit.volume import even_edges, places_in, points_at, render, weights_along
+from tinygrad_edu.models.implicit.volume import even_edges, places_in, points_at, render, span, weights_along
 from tinygrad_edu.models.implicit.voxels import VoxelGrid
 from tinygrad_edu.viz import panels, plot_curves, show_grid
 
@@ -39,9 +39,8 @@ rng = np.random.default_rng(lesson.seed)
 # ## What a ray sees of fog
 #
 # On a way dt, fog of density sigma stops the share sigma dt of the light that is still there. What is left after a way L
-# through even fog is therefore e^{-sigma L}, its *transmittance*. Cut a ray into pieces, take each as even: piece i stops 1
-# - e^{-sigma_i d_i} of what the pieces before it left. That share is the weight with which its colour is seen. Fifteen
-# lines; the library has three.
+# through even fog is therefore e^{-sigma L}, its *transmittance*. Cut a ray into pieces, take each as even: piece i stops
+# 1 - e^{-sigma_i d_i} of what the pieces before it left. That share is the weight with which its colour is seen.
 
 # %%
 def by_hand(density, color, lengths):
@@ -72,7 +71,7 @@ lesson.claim("even fog: transmittance - e^(-sigma L)", apart, "<=", 1e-6, row="U
 # ## A scene whose picture is known
 #
 # Balls of fog that do not touch, each of one density and one colour: what a ray sees is a sum over the balls it meets, no
-# sampling, no error. Twenty-four cameras on two circles; five more at a height between, at whose pictures nobody may look
+# sampling, no error. Forty-eight cameras on two circles; five more at a height between, at whose pictures nobody may look
 # before the end.
 #
 # A ray has 24 pieces here. How good could a perfect field be? Ask the true fog at the middle of each piece and compare with
@@ -81,20 +80,15 @@ lesson.claim("even fog: transmittance - e^(-sigma L)", apart, "<=", 1e-6, row="U
 # equal ones to 44..45.)
 
 # %%
-SIZE, FOCAL, PIECES = 32, 62.0, 24
+SIZE, PIECES = lesson.pick(32, 12), 24
+FOCAL, WIDE = 1.94 * SIZE, 0.625 * SIZE                                    # in pixels: the scene fills the picture; 77 degrees
 balls = random_balls(5)                                                     # inside the sphere of radius 1
 
 def rays_of(poses, size=SIZE, focal=FOCAL):
     """Origins and directions float32 (cameras size^2, 3)."""
     return [np.concatenate(part).astype(np.float32) for part in zip(*(camera_rays(pose, size, focal) for pose in poses))]
 
-def span(origins, directions, radius=1.0):
-    """Where rays enter and leave the sphere about the origin, (R,) each; where they miss it, they leave where they enter."""
-    closest = -(origins * directions).sum(axis=1)
-    half = np.sqrt(np.maximum(radius ** 2 - (origins ** 2).sum(axis=1) + closest ** 2, 0))
-    return closest - half, closest + half
-
-train_rays = rays_of(np.concatenate([orbit(12, elevation=10), orbit(12, elevation=45)]))
+train_rays = rays_of(np.concatenate([orbit(24, elevation=10), orbit(24, elevation=45)]))
 test_rays = rays_of(orbit(5, elevation=28))
 train_colors, test_colors = (balls.render(*rays)[0].astype(np.float32) for rays in (train_rays, test_rays))
 test_depth = balls.depth(*test_rays)
@@ -144,7 +138,7 @@ def look(field, rays, radius=1.0, pieces=PIECES):
             depths.append((weights * t).sum(axis=1) / np.maximum(weights.sum(axis=1), 1e-6))
     return np.concatenate(colors), np.concatenate(depths)
 
-GRID = dict(levels=5, features=4, coarsest=4, finest=24)                    # a pixel is 1/32 wide, so finer cells are of no use
+GRID = dict(levels=5, features=4, coarsest=4, finest=24)                    # cells of 1/12; a pixel is 1/16 wide
 steps = lesson.pick(400, 3)
 cells = math.ceil((NeRF().num_parameters() / 4) ** (1 / 3))                 # comes back below
 contest = {"NeRF": (NeRF(), steps, 1e-2), "without sines": (NeRF(levels=0), steps, 1e-2),
@@ -172,6 +166,11 @@ lesson.claim("without the sines: dB lost", quality["NeRF"] - quality["without si
 # weighted by nearness; a small network reads what all grids say. Fine grids have too many points for a table, so a hash of
 # the coordinates says which row a point uses, and many share one. Empty space sends no gradient, so the row belongs to
 # whoever needs it. The gradient of reading rows is adding to rows.
+#
+# How many steps does that save? To 25 dB it takes about a quarter of NeRF's steps (0.22 to 0.30 on five seeds), not the
+# fifth that we expected, and NeRF's 400 steps end 1 to 3 dB above the table's 80. Flat balls are the easiest case for a
+# network of sines, and ours starts as ReLU likes it and learns fast. With equally few steps, 80 each, the table is about 12
+# dB ahead.
 
 # %%
 grid, points = HashField(**GRID).grid, rng.uniform(-1, 1, (200, 3)).astype(np.float32)
@@ -183,14 +182,27 @@ for n, level, corner in np.ndindex(ids.shape):
     added[ids[n, level, corner]] += corner_weights[n, level, corner] * u[n, 4 * level : 4 * level + 4]
 lesson.claim("hash grid: gradient of the table - adding row by row", np.abs(grid.values.grad.numpy() - added).max(), "<=", 1e-5,
              row="U05", kind="E")
-lesson.claim("hash grid, a fifth of NeRF's steps: dB above NeRF", quality["hash grid"] - quality["NeRF"], ">=", 0, row="U05",
-             kind="C", baseline=curves["NeRF"][steps // 5 - 1] - quality["NeRF"])
+
+def steps_to(curve, level):
+    """The step at which the mean of five steps first reaches `level`; infinite if it never does."""
+    found = np.flatnonzero(np.convolve(curve, np.ones(5) / 5, "valid") >= level)
+    return found[0] + 5 if len(found) else math.inf
+
+short = NeRF()
+fit(short, train_rays, train_colors, max(steps // 5, 1), 1e-2, "NeRF, short")
+short_quality = psnr(look(short, test_rays)[0], test_colors)
+to_level = {name: steps_to(curve, 25) for name, curve in curves.items()}
+print("  steps until training rays have 25 dB:", ", ".join(f"{name} {n:.0f}" for name, n in to_level.items()))
+lesson.claim("hash grid: share of NeRF's steps to 25 dB", to_level["hash grid"] / to_level["NeRF"], "<=", 0.35, row="U05",
+             kind="C", baseline=to_level["voxels"] / to_level["NeRF"])
+lesson.claim("hash grid after 80 steps: dB above NeRF after 80", quality["hash grid"] - short_quality, ">=", 8, row="U05",
+             kind="C", baseline=0)
 
 # %% [markdown]
 # ## What one would do first
 #
 # Why not store density and colour at the points of one grid, and nothing else? It learns as fast. But a grid twice as fine
-# has eight times the numbers, and most of them describe empty space. Given as many bytes as NeRF has, it gets 16 points a
+# has eight times the numbers, and most of them describe empty space. Given as many bytes as NeRF has, it gets 14 points a
 # side.
 
 # %%
@@ -207,12 +219,13 @@ lesson.claim("voxels with NeRF's bytes: dB below NeRF", quality["NeRF"] - qualit
 # ## A world without an end
 #
 # The cameras stood outside and looked in. Now they stand inside and look around: a few balls in the middle, and a dozen
-# more, of which the farthest is twenty times as far as the nearest is. One network for all of it must be told x / 26, and
+# more at distances from 2 to 50, the larger the farther. One network for all of it must be told x / 66, and
 # what is near is one corner of its world; equal pieces of a ray are far too coarse for what is near and wasted on what is
 # far.
 #
 # Cut space at the unit sphere. Outside it, tell the network the direction and 1/r: four numbers between -1 and 1, however
-# far. Equal steps in 1/r are short near by and long far away. Nothing is lost, the map has a way back.
+# far. Equal steps in 1/r are short near by and long far away. Nothing is lost, the map has a way back. (What it gains in
+# the background was 1.6 to 4.5 dB on five seeds, 3 in the middle: it depends on how many of the dozen happen to be near.)
 
 # %%
 directions = rng.standard_normal((1000, 3))
@@ -228,11 +241,11 @@ lesson.claim("inverted sphere: largest of its four coordinates", np.abs(inverted
              oracle=1)
 
 # %%
-WIDE, END = 20.0, 26.0
+END = 66.0                                                                  # nothing is farther: 50 and a radius of 15
 middle = random_balls(3, spread=0.4)
-world = surrounded(middle)
+world = surrounded(middle, farthest=50.0)
 wide_rays = [rays_of(np.concatenate(poses), focal=WIDE) for poses in (
-    [orbit(12, 0.8, 5), orbit(12, 0.8, 40)], [orbit(5, 0.8, 25)])]
+    [orbit(24, 0.8, 5), orbit(24, 0.8, 40)], [orbit(5, 0.8, 25)])]
 wide_colors = [world.render(*rays)[0].astype(np.float32) for rays in wide_rays]
 behind = middle.render(*wide_rays[1])[1] < 0.01                             # rays that meet nothing in the middle
 
@@ -248,7 +261,7 @@ one, both = NeRF(width=72), NeRFPlusPlus(width=48)
 print(f"  one NeRF {one.num_parameters()} numbers, NeRF++ {both.num_parameters()}")
 surroundings, background = {}, {}
 for name, model, draw in (("one NeRF", one, all_of_space), ("NeRF++", both, two_spaces)):
-    optimizer, n = optim.Adam(model.parameters(), lr=1e-2), lesson.pick(250, 3)
+    optimizer, n = optim.Adam(model.parameters(), lr=1e-2), lesson.pick(300, 3)
     for step in lesson.progress(range(n), name):
         optimizer.param_groups[0]["lr"] = 1e-2 * (1 - step / n)
         i = rng.integers(0, len(wide_colors[0]), 512)
@@ -260,26 +273,27 @@ for name, model, draw in (("one NeRF", one, all_of_space), ("NeRF++", both, two_
         surroundings[name] = draw(*wide_rays[1], False).numpy()
     background[name] = psnr(surroundings[name][behind], wide_colors[1][behind])
 gain = background["NeRF++"] - background["one NeRF"]
-lesson.claim("NeRF++: background, dB above one NeRF", gain, ">=", 2, row="U06", kind="C", baseline=0)
+lesson.claim("NeRF++: background, dB above one NeRF", gain, ">=", 1, row="U06", kind="C", baseline=0)
 print(f"  background from new places: one NeRF {background['one NeRF']:.2f} dB, NeRF++ {background['NeRF++']:.2f} dB")
 
 # %% [markdown]
 # ## The real thing
 #
-# A bulldozer of Lego, 100 pictures of it (`--data FOLDER`), here at 50 x 50. Ninety teach, ten are held back. Its studs are
-# finer than what our NeRF learns in a minute, so the hash grid, with a finer finest level, takes the job.
+# A bulldozer of Lego, 100 pictures of it (`--data FOLDER`), here at 50 x 50. Ninety teach, ten are held back. The hash
+# grid takes the job, with more and finer cells, because it needs the fewest steps.
 
 # %%
 if lesson.data is not None:
     lego = load_lego(lesson.data)
     pictures = lego.images.reshape(100, 50, 2, 50, 2, 3).mean(axis=(2, 4))                      # (100, 50, 50, 3)
     held = np.arange(100) % 10 == 5
+
     def lego_set(which):
         return rays_of(lego.poses[which].astype(np.float64), 50, lego.focal / 2), pictures[which].reshape(-1, 3)
 
     (lego_rays, lego_colors), (held_rays, held_colors) = lego_set(~held), lego_set(held)
-    bulldozer = HashField(levels=6, table=1 << 14, coarsest=8, finest=64)
-    fit(bulldozer, lego_rays, lego_colors, lesson.pick(500, 3), 2e-2, "Lego", radius=1.5, pieces=32)
+    bulldozer = HashField(levels=6, features=4, table=1 << 14, coarsest=8, finest=48)
+    fit(bulldozer, lego_rays, lego_colors, lesson.pick(250, 3), 0.05, "Lego", radius=1.5, pieces=32)
     lego_view = look(bulldozer, held_rays, radius=1.5, pieces=64)[0]
     mean_picture = np.broadcast_to(pictures[~held].mean(axis=0), (10, 50, 50, 3)).reshape(-1, 3)
     print(f"  Lego, ten held-out views: black {psnr(0 * held_colors, held_colors):.2f} dB, mean picture "
@@ -303,7 +317,7 @@ if lesson.draws:
               titles=["depth, the truth", "", "NeRF", "", "voxels", ""], title="How far", axes=axes[0, 2])
     show_grid({"the truth": wide_colors[1].reshape(-1, SIZE, SIZE, 3)[:3], **{name: picture.reshape(-1, SIZE, SIZE, 3)[:3]
                for name, picture in surroundings.items()}}, title="From inside: a world without an end", axes=axes[1, 0])
-    turn = rays_of(orbit(6, elevation=28), 48, 93.0)
+    turn = rays_of(orbit(6, elevation=28), 48, 1.94 * 48)
     show_grid(look(contest["NeRF"][0], turn)[0].reshape(-1, 48, 48, 3), columns=3, title="Around the scene, NeRF, 48 x 48",
               axes=axes[1, 1])
     if lesson.data is not None:
@@ -325,7 +339,7 @@ lesson.finish()
 # %% [markdown]
 # ## Things to try
 #
-# - Six cameras in place of twenty-four. Which of the four fields invents the most fog in mid-air?
+# - Six cameras in place of forty-eight. Which of the four fields invents the most fog in mid-air?
 # - A table of 256 rows. Which levels collide then, and which of the balls suffers?
 # - `NeRF(view_levels=2)` on the Lego: what shines there, and how many decibels is that worth?
 # - Half as many pieces a ray: which field suffers more, and is it the training or the looking that needs them?

@@ -7,8 +7,8 @@ from tinygrad_edu import Tensor, backend, no_grad
 from tinygrad_edu.data.scenes import Balls, camera_rays, orbit
 from tinygrad_edu.models.implicit.hash_grid import HashField, HashGrid, rows_of
 from tinygrad_edu.models.implicit.nerf import NeRF, positional_encoding
-from tinygrad_edu.models.implicit.nerf_plus_plus import NeRFPlusPlus, crossing, inverted_back, inverted_sphere
-from tinygrad_edu.models.implicit.volume import even_edges, fog, places_in, points_at, render, weights_along
+from tinygrad_edu.models.implicit.nerf_plus_plus import NeRFPlusPlus, inverted_back, inverted_sphere
+from tinygrad_edu.models.implicit.volume import even_edges, fog, places_in, points_at, render, span, weights_along
 from tinygrad_edu.models.implicit.voxels import VoxelGrid, corners, each_corner
 from tinygrad_edu.testing import gradcheck, strict_cupy
 from twins import double
@@ -197,10 +197,14 @@ def test_inverted_sphere_is_bounded_and_its_own_way_back(seed, log_distance):
 
 
 @given(SEEDS, st.floats(1, 1e4))
-def test_rays_leave_spheres_where_they_should(seed, radius):
+def test_rays_enter_and_leave_spheres_where_they_should(seed, radius):
     origins, directions = rays(10, seed)
-    t = crossing(origins, directions, radius)
-    assert (t > 0).all() and np.linalg.norm(origins + t[:, None] * directions, axis=1) == pytest.approx(radius, rel=1e-9)
+    enter, leave = span(origins, directions, radius)
+    assert (enter < 0).all() and (leave > 0).all()                      # from inside
+    for t in (enter, leave):
+        assert np.linalg.norm(origins + t[:, None] * directions, axis=1) == pytest.approx(radius, rel=1e-9)
+    past = span(np.array([[2.0 * radius, 0, 0]]), np.array([[0, 1.0, 0]]), radius)
+    assert past[0] == past[1]
 
 
 def test_what_is_near_hides_what_is_far():

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from ...backend import generator
-from ...nn import Linear, Module, Parameter, ReLU, Sequential
+from ...nn import Linear, Module, Parameter, ReLU, Sequential, init
 from .volume import fog
 from .voxels import corners, each_corner, weighted_rows
 
@@ -63,6 +63,7 @@ class HashField(Module):
         self.grid = HashGrid(**grid)
         features = len(self.grid.cells) * self.grid.values.shape[1]
         self.network = Sequential(Linear(features, width), ReLU(), Linear(width, 4))
+        init.kaiming_uniform_(self.network[0].weight, nonlinearity="relu")
 
     def forward(self, points, directions=None):
         return fog(self.network(self.grid(points)))

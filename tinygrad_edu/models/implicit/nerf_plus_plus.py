@@ -9,7 +9,7 @@ import numpy as np
 
 from ...nn import Module
 from .nerf import NeRF
-from .volume import even_edges, places_in, points_at, render
+from .volume import even_edges, places_in, points_at, render, span
 
 
 def inverted_sphere(points):
@@ -23,12 +23,6 @@ def inverted_back(inverted):
     return inverted[..., :3] / inverted[..., 3:]
 
 
-def crossing(origins, directions, radius):
-    """t (..) where rays from inside leave the sphere of `radius` (..) about the origin; directions have length 1."""
-    along = (origins * directions).sum(axis=-1)
-    return np.sqrt(along ** 2 + radius ** 2 - (origins ** 2).sum(axis=-1)) - along
-
-
 class NeRFPlusPlus(Module):
     """One NeRF within the unit sphere and one, of inverted points, beyond it. Cameras are inside."""
 
@@ -37,12 +31,11 @@ class NeRFPlusPlus(Module):
 
     def render(self, origins, directions, pieces, jitter=True):
         """Colours (R, 3), with `pieces` pieces inside the sphere and as many outside, equal in 1/r."""
-        edges = even_edges(np.zeros(len(origins)), crossing(origins, directions, 1.0), pieces)
-        t, lengths = places_in(edges, jitter)
+        origin = np.zeros(len(origins))
+        t, lengths = places_in(even_edges(origin, span(origins, directions)[1], pieces), jitter)
         near, weights = render(self.inner, points_at(origins, directions, t), lengths)
 
-        inverse, lengths = places_in(even_edges(np.zeros(len(origins)), np.ones(len(origins)), pieces)[:, ::-1], jitter)
-        t = crossing(origins[:, None], directions[:, None], 1 / np.maximum(inverse, 1e-6))
-        points = inverted_sphere(points_at(origins, directions, t))
-        far, _ = render(self.outer, points, -lengths)
+        inverse, lengths = places_in(even_edges(origin + 1, origin, pieces), jitter)           # 1/r falls from 1 to 0
+        _, t = span(origins[:, None], directions[:, None], 1 / np.maximum(inverse, 1e-6))
+        far, _ = render(self.outer, inverted_sphere(points_at(origins, directions, t)), -lengths)
         return near + (1 - weights.sum(axis=1, keepdims=True)) * far            # what is far shines through what is near

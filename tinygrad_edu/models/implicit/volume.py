@@ -46,6 +46,16 @@ def fog(raw, unit=10.0):
 
 # ---------------------------------------------------------------- where to look
 
+def span(origins, directions, radius=1.0):
+    """t (..) where rays enter and leave the sphere of `radius` about the origin; where they miss it, they leave as they enter.
+
+    Directions have length 1. A ray from inside enters behind itself.
+    """
+    closest = -(origins * directions).sum(axis=-1)
+    half = np.sqrt(np.maximum(radius ** 2 - (origins ** 2).sum(axis=-1) + closest ** 2, 0))
+    return closest - half, closest + half
+
+
 def even_edges(near, far, pieces):
     """Edges (R, pieces + 1) that cut near..far, numbers or (R,), into equal pieces."""
     share = np.linspace(0, 1, pieces + 1)
