@@ -133,8 +133,8 @@ lesson.claim("the same without looking back", myopic_nats / rate, ">", 1.05, row
 # ## The real thing
 #
 # `--data FOLDER` reads a million letters of Shakespeare instead, with four layers and a width of 128, and is tested on the last
-# tenth, of which nobody knows the entropy. Before that, weights that somebody else has trained tell a story. With `--data` the
-# lesson ends here; what follows is about the small languages.
+# tenth, of which nobody knows the entropy (expect 1.74 nats a letter, where a bigram needs 2.48). Before that, weights that
+# somebody else has trained tell a story. With `--data` the lesson ends here; what follows is about the small languages.
 
 # %%
 def shakespeare():
