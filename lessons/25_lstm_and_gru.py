@@ -22,6 +22,7 @@ from tinygrad_edu import Tensor, functional as F, grad, nn, no_grad, optim, spli
 from tinygrad_edu.data import load_names, series
 from tinygrad_edu.distributions import Categorical
 from tinygrad_edu.lesson import Lesson
+from tinygrad_edu.metrics import bigram_nats
 from tinygrad_edu.ops import stack
 from tinygrad_edu.viz import panels, plot_curves
 
@@ -195,20 +196,21 @@ lesson.claim("adding problem, T = 100: GRU", error["GRU"], "<", 0.03, row="G08",
 lesson.claim("the same for the plain network", error["RNN"], ">=", 0.15, row="G07", kind="C", baseline=guess)
 
 # %% [markdown]
-# We expected the forgetful LSTM to fail like the plain network, and promised so. It is only slower: on seed 0 it had learned
-# nothing after 600 steps (0.168), and after 1000 it was down to 0.002. A gate that can be opened is opened in the end. What the
-# plain network lacks is the gate.
+# We expected the forgetful LSTM to fail like the plain network, and promised so. It is not unable: on two seeds of five it had
+# learned to add after the 1000 steps (errors 0.002 and 0.001); on the three others it still guessed. A gate that can be opened
+# may be opened in the end, but whoever starts it open need not wait for luck. What the plain network lacks is the gate.
 
 # %% [markdown]
 # ## One on another
 #
 # The outputs of one network can be the inputs of a second. Brackets in two kinds, ( [ ] ) ( ): after each, how many are open?
-# One layer of 64 plain units against two of 39, which have fewer weights together. A plain network has to count with a state
-# that a tanh bends at every step, and two layers get there sooner. The same for GRUs, 32 units against twice 19.
+# One layer of 32 GRU units against two of 19, which have fewer weights together; and 64 plain units against twice 39.
 #
-# A warning that belongs to the result: the plain network is not where we looked first. In short trial runs two layers of LSTM
-# lost to one on these brackets, GRUs lost on three seeds of three, and with brackets spelled in several letters or bits two
-# layers led in one setting of seven. So read it as "depth can help a cell that counts badly", not as "deeper is better".
+# The course expected two layers to win, and here they do not. After 300 steps chance decided (on five seeds the plain pair won
+# three times, the GRUs twice). After these 800 one layer is nearly perfect: two plain layers made 0.7 to 2.7 times its errors,
+# two GRU layers more on four seeds of five, up to 28 times. So nothing is promised but that the stack is what it says. Why?
+# A recurrent layer is deep already, in time: what a second layer could make of its state, it can make itself one step later,
+# and counting needs no more than that.
 
 # %%
 LENGTH = 40
@@ -237,20 +239,29 @@ def share_right(model, x, y):
 counters = {
     "RNN, one layer": (nn.RNN(4, 64), 0.005),
     "RNN, two layers": (nn.RNN(4, 39, num_layers=2), 0.005),
-    "GRU, one layer": (nn.GRU(4, 32), 0.02),
-    "GRU, two layers": (nn.GRU(4, 19, num_layers=2), 0.02),
+    "GRU, one layer": (nn.GRU(4, 32), 0.01),
+    "GRU, two layers": (nn.GRU(4, 19, num_layers=2), 0.01),
 }
 test_nested, depth_curves, right = nested(lesson.pick(500, 20)), {}, {}
 for name, (cell, lr) in counters.items():
     model = EachAnswer(cell, CLASSES)
-    depth_curves[name] = train(model, lambda: nested(32), nats, lesson.pick(300, 3), lr)
+    depth_curves[name] = train(model, lambda: nested(32), nats, lesson.pick(800, 3), lr)
     right[name] = share_right(model, *test_nested)
     print(f"  {name:<16} {sum(p.size for p in model.parameters())} weights   depth right {right[name]:.3f}")
 
-often = max((test_nested[1].numpy() == k).mean() for k in range(CLASSES))
-lesson.claim("depth of brackets: errors of two RNN layers, one's are 1",
-             (1 - right["RNN, two layers"]) / (1 - right["RNN, one layer"]), "<", 1, row="G09", kind="C",
-             baseline=(1 - often) / (1 - right["RNN, one layer"]))
+errors = {name: (1 - share) / (1 - right[f"{name[:3]}, one layer"]) for name, share in right.items()}
+print(f"  errors of two layers, if one's are 1: RNN {errors['RNN, two layers']:.2f}, GRU {errors['GRU, two layers']:.2f}")
+def layer_by_layer(cell, x):
+    """The outputs of stacked GRUs, from our own cells."""
+    for layer in range(cell.num_layers):
+        weights = [getattr(cell, f"{name}_l{layer}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        x, _ = by_gru_cells(x, Tensor(np.zeros((x.shape[1], cell.hidden_size))), *weights)
+    return x
+
+with no_grad():
+    stacked, x = counters["GRU, two layers"][0].double(), test_nested[0][:, :20].astype("float64")
+    gap = np.abs(layer_by_layer(stacked, x).numpy() - stacked(x)[0].numpy()).max()
+lesson.claim("two GRU layers against our cells, one on another", gap, "<=", 1e-10, row="G09", kind="E", oracle=0)
 
 # %% [markdown]
 # ## From both ends
@@ -298,15 +309,11 @@ def as_numbers(words):
         column[: len(word) + 2] = [LETTERS.index(letter) for letter in f".{word}."]
     return np.where(table[:-1] < 0, 0, table[:-1]), table[1:]
 
+def pairs(ids, nexts):
+    return ids[nexts >= 0], nexts[nexts >= 0]
+
 def one_hot(ids):
     return F.one_hot(Tensor(ids), len(LETTERS)).astype("float32")
-
-def counted(train_ids, train_nexts, ids, nexts):
-    """Nats a letter of the bigram with one count added to each pair."""
-    counts, asked = np.ones((len(LETTERS), len(LETTERS))), train_nexts >= 0
-    np.add.at(counts, (train_ids[asked], train_nexts[asked]), 1)
-    prices = -np.log(counts / counts.sum(axis=1, keepdims=True))
-    return prices[ids[nexts >= 0], nexts[nexts >= 0]].mean()
 
 def invent(model, n=12):
     """n names of the network's own: each letter that it draws is what it reads next."""
@@ -334,7 +341,7 @@ if lesson.data is not None:
         price = nats(speller(one_hot(test_ids)), Tensor(test_nexts)).item()
     print("  " + " ".join(invent(speller)))
     lesson.claim("names: nats a letter, held out", price, "<", 2.4546, row="G08", kind="O",
-                 baseline=counted(ids, nexts, test_ids, test_nexts))
+                 baseline=bigram_nats(pairs(ids, nexts), pairs(test_ids, test_nexts), len(LETTERS)))
 
 # %% [markdown]
 # ## Gates over time

@@ -87,6 +87,19 @@ def test_calibration_error_refuses(p, labels, bins):
         metrics.calibration_error(p, labels, bins)
 
 
+
+def test_bigram_nats_by_hand():
+    """0 is followed by 1 three times, by 0 never: with one more each, p(1 | 0) = 4 / 5. Nothing is known of 1: 1 / 2 each."""
+    pairs = np.array([0, 0, 0]), np.array([1, 1, 1])
+    assert metrics.bigram_nats(pairs, ([0], [1]), 2) == pytest.approx(-math.log(4 / 5))
+    assert metrics.bigram_nats(pairs, (Tensor(np.array([0, 1])), np.array([0, 1])), 2) == pytest.approx(math.log(10) / 2)
+
+
+@pytest.mark.parametrize("pairs, asked", [(([0], [0, 1]), ([0], [0])), (([0], [0]), ([0, 1], [0])), (([0], [0]), ([], []))])
+def test_bigram_nats_refuses(pairs, asked):
+    with pytest.raises(ValueError, match="bigram_nats: got .* expected pairs"):
+        metrics.bigram_nats(pairs, asked, 2)
+
 # ---------------------------------------------------------------- neighbours
 
 def test_knn_by_hand():

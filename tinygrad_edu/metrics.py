@@ -71,6 +71,21 @@ def class_entropy(labels, classes):
     return float(-(share * np.log(share)).sum()) + 0.0                         # no negative zero
 
 
+def bigram_nats(pairs, asked, symbols):
+    """Mean -ln p(after | before) over `asked`, with p counted in `pairs` and one count added to each: what one symbol tells.
+
+    Both are (before, after), two arrays of equally many integers in 0..symbols-1.
+    """
+    (before, after), (asked_before, asked_after) = ([_array(side) for side in both] for both in (pairs, asked))
+    if before.shape != after.shape or asked_before.shape != asked_after.shape or not asked_before.size:
+        raise ValueError(f"bigram_nats: got {before.shape} and {after.shape}, asked {asked_before.shape} and "
+                         f"{asked_after.shape}, expected pairs, and at least one asked for")
+    counts = np.ones((symbols, symbols))
+    np.add.at(counts, (before, after), 1)
+    log_p = np.log(counts / counts.sum(axis=1, keepdims=True))
+    return float(-log_p[asked_before, asked_after].mean())
+
+
 def knn_classify(train_x, train_y, test_x, k=1):
     """The label that most of the k nearest training items have, (M,); a tied vote goes to the class that is nearest."""
     train, test, labels = _items(train_x), _items(test_x), _array(train_y)
