@@ -89,13 +89,7 @@ lesson.claim("nothing to look at: numbers that are not 0 or not finite", wrong, 
 # say where they stand.
 
 # %%
-def exact(module):
-    """The same in float64."""
-    for p in module.parameters():
-        p.data = p.data.astype("float64")
-    return module
-
-layer = exact(nn.MultiheadAttention(8, 2, batch_first=True))
+layer = nn.MultiheadAttention(8, 2, batch_first=True).double()
 x, order = rng.standard_normal((1, 6, 8)), rng.permutation(6)
 with no_grad():
     unequal = np.abs(layer(Tensor(x[:, order])).numpy() - layer(Tensor(x)).numpy()[:, order]).max()
@@ -329,7 +323,7 @@ lesson.claim("where the named shape is: right by looking", right["looking"][1], 
 # place has seen: of a 12 x 12 picture a convolution shows it 9 places, the block all 144.
 
 # %%
-block, C, H = exact(NonLocalBlock(6)), 6, 12
+block, C, H = NonLocalBlock(6).double(), 6, 12
 x = rng.standard_normal((1, C, H, H))
 with no_grad():
     change = np.abs(block(Tensor(x)).numpy() - x).max()
@@ -354,7 +348,7 @@ def sees(layer, row=4, column=7):
     y = layer(leaf)[0, :, row, column]
     return np.abs(grad((y * Tensor(rng.standard_normal(C))).sum(), [leaf])[0].numpy()[0]).sum(axis=0)
 
-views = {"convolution": sees(exact(nn.Conv2d(C, C, 3, padding=1))), "non-local block": sees(block)}
+views = {"convolution": sees(nn.Conv2d(C, C, 3, padding=1).double()), "non-local block": sees(block)}
 seen = {name: int((view > 0).sum()) for name, view in views.items()}
 lesson.claim("places that one layer sees: non-local block", seen["non-local block"], "==", H * H, row="H04", kind="S",
              baseline=seen["convolution"])

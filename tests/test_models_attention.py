@@ -6,12 +6,11 @@ from kernel_faces import CLOSE, draw_array
 from tinygrad_edu import Tensor
 from tinygrad_edu.models.vision.nonlocal_block import NonLocalBlock
 from tinygrad_edu.testing import gradcheck
-from twins import double
 
 
 def awake(channels=4, inner=None):
     tg.manual_seed(0)
-    block = double(NonLocalBlock(channels, inner))
+    block = NonLocalBlock(channels, inner).double()
     block.w_z.weight.data = draw_array(3, *block.w_z.weight.shape)
     return block
 

@@ -9,7 +9,6 @@ from kernel_faces import CLOSE
 from tinygrad_edu import Tensor, functional as F
 from tinygrad_edu.models.multimodal.clip import CLIP, AttentionPool, ImageEncoder, TextEncoder
 from tinygrad_edu.testing import gradcheck
-from twins import double
 
 IDS = np.array([[1, 2, 3, 0, 0, 0], [4, 1, 0, 0, 0, 0], [2, 2, 4, 1, 3, 0]])
 PICTURES = np.random.default_rng(0).random((3, 3, 8, 8))
@@ -18,7 +17,7 @@ PICTURES = np.random.default_rng(0).random((3, 3, 8, 8))
 def small():
     tg.manual_seed(0)
     image_encoder = ImageEncoder(8, 6, widths=(4, 4, 8), heads=2)
-    return double(CLIP(image_encoder, TextEncoder(5, 6, 0, 6, width=8, layers=2, heads=2))).eval()
+    return CLIP(image_encoder, TextEncoder(5, 6, 0, 6, width=8, layers=2, heads=2)).double().eval()
 
 
 def test_points_lie_on_one_sphere():
@@ -71,7 +70,7 @@ def test_every_word_and_its_place_count():
 
 
 def test_the_pool_looks_at_all_places_and_knows_where_they_are():
-    pool = double(AttentionPool(6, 4, 2))
+    pool = AttentionPool(6, 4, 2).double()
     x = Tensor(np.random.default_rng(2).standard_normal((2, 4, 2, 3)), requires_grad=True)
     y = pool(x)
     assert y.shape == (2, 4) and tg.grad((y * np.arange(4.0)).sum(), [x])[0].data.all()
