@@ -1,9 +1,9 @@
 """Lesson 47: DCGAN and conditional GAN: pictures, and pictures to order
 
-Lesson 46 let two networks play against each other over points in the plane. Pictures were another matter: for a year after
-the first paper, whoever put convolutions into the two networks saw them collapse. Then a recipe was found (DCGAN): no
-pooling but strides, batch norm in both players, small weights, a slow Adam. And one thing was still missing: a GAN draws
-what it likes. Tell both players which digit is wanted, and it draws to order.
+Lesson 46 let two networks play against each other over points in the plane. Pictures were another matter: with convolutions
+in both networks the game would not stay in balance. Then a recipe was found (DCGAN): no pooling but strides, batch norm in
+both players, small weights, a slow Adam. And one thing was still missing: a GAN draws what it likes. Tell both players which
+digit is wanted, and it draws to order.
 
 You will see digits drawn from noise, judged by a neighbour, a classifier and a look at the training set; what remains of
 them without batch norm; ten labels ordered and ten delivered; and what happens to the order when only the generator has read
@@ -166,8 +166,8 @@ lesson.claim("DCGAN: distance to the training set, relative", distance, ">=", 0.
 
 # %% [markdown]
 # Without batch norm the digits are worse on every seed, and on two of five the generator collapsed: one picture, or a few,
-# whatever the noise. The recipe is not the only one that works, but it works every time. Its digits do lie further from the
-# training set than new digits would: still a little noisy, certainly not copied.
+# whatever the noise. With it, none did. The digits lie further from the training set than new digits do: still a little noisy,
+# and certainly not copied.
 #
 # ## Pictures to order
 #
