@@ -15,6 +15,7 @@ slopes alone.
 Paper: Sitzmann, Martel, Bergman, Lindell & Wetzstein 2020, arXiv:2006.09661.
 """
 # %%
+import copy
 import math
 
 import numpy as np
@@ -155,16 +156,8 @@ def slopes(model, at):
 def relative(a, b):
     return np.sqrt(np.sum((a - b) ** 2) / np.sum(b ** 2))
 
-def in_float64(model):
-    """A copy of a SIREN that computes in float64."""
-    copy = Siren(width=WIDTH, omega=OMEGA)
-    copy.load_state_dict(model.state_dict())
-    for p in copy.parameters():
-        p.data = p.data.astype("float64")
-    return copy
-
 some, h = rng.uniform(-1, 1, (200, 2)), 1e-4
-exact = in_float64(siren)
+exact = copy.deepcopy(siren).double()
 g, curvature = slopes(exact, some)
 with no_grad():
     up, down = ([exact(Tensor(some + s * h * e)).numpy()[:, 0] for e in np.eye(2)] for s in (1, -1))

@@ -11,7 +11,6 @@ from tinygrad_edu.models.implicit.nerf_plus_plus import NeRFPlusPlus, inverted_b
 from tinygrad_edu.models.implicit.volume import even_edges, fog, places_in, points_at, render, span, weights_along
 from tinygrad_edu.models.implicit.voxels import VoxelGrid, corners, each_corner
 from tinygrad_edu.testing import gradcheck, strict_cupy
-from twins import double
 
 SEEDS = st.integers(0, 999)
 FIELDS = {"NeRF": lambda: NeRF(width=8, depth=2), "NeRF with directions": lambda: NeRF(width=8, depth=2, view_levels=2),
@@ -102,7 +101,7 @@ def test_every_field_is_fog_and_every_parameter_learns(name):
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_gradients_through_the_rendering(name):
-    model, (origins, directions) = double(FIELDS[name]()), rays(3)
+    model, (origins, directions) = FIELDS[name]().double(), rays(3)
     t, lengths = places_in(even_edges(np.zeros(3), 1.0, 4))
     p = model.parameters()[0]
 
@@ -174,7 +173,7 @@ def test_rows_of_the_hash_table():
 
 
 def test_gradient_of_the_table_is_a_scatter_add():
-    grid, points = double(HashGrid(levels=2, features=3, table=16, finest=9)), rays(25, radius=1.0)[0]
+    grid, points = HashGrid(levels=2, features=3, table=16, finest=9).double(), rays(25, radius=1.0)[0]
     u = np.random.default_rng(1).standard_normal((25, 6))
     grid(points).backward(Tensor(u))
     ids, weights = grid.ids(points)

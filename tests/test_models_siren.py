@@ -8,7 +8,6 @@ from tinygrad_edu import Tensor, no_grad, ops
 from tinygrad_edu.models.foundations.mlp import MLP
 from tinygrad_edu.models.implicit.siren import Siren, gradient, laplacian
 from tinygrad_edu.testing import gradcheck
-from twins import double
 
 
 def test_sines_have_the_derived_deviation():
@@ -50,7 +49,7 @@ def test_relu_network_has_no_curvature():
 
 def test_loss_on_gradients_has_gradients_of_its_own():
     """What Poisson reconstruction trains: the weights' gradient of a loss on the slope."""
-    model, x = double(Siren(width=4, depth=2, omega=3.0)), np.random.default_rng(0).uniform(-1, 1, (5, 2))
+    model, x = Siren(width=4, depth=2, omega=3.0).double(), np.random.default_rng(0).uniform(-1, 1, (5, 2))
 
     def slope_loss(weight, bias):
         model.layers[1].weight, model.layers[1].bias = weight, bias
