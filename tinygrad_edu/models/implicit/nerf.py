@@ -35,7 +35,7 @@ class NeRF(Module):
         sizes = [inputs * (1 + 2 * levels)] + [width] * depth
         self.layers = [Linear(a, b) for a, b in zip(sizes, sizes[1:])]
         for layer in self.layers:
-            init.kaiming_uniform_(layer.weight, nonlinearity="relu")        # the start of nn.Linear: 4 dB less
+            init.kaiming_uniform_(layer.weight, nonlinearity="relu")        # keeps the size of the signal
             init.zeros_(layer.bias)
         self.levels, self.view_levels = levels, view_levels
         self.view = None if view_levels is None else Linear(3 * (1 + 2 * view_levels), width)
