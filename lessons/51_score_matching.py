@@ -266,7 +266,7 @@ for name, points in drawn.items():
 # %%
 if lesson.draws:
     figure, axes = panels(2, 4, size=(17, 8))
-    box = (-3, 3, -3, 3)
+    box = (-2.5, 3.5, -2, 4)
     fields = {"score with noise 0.3, exact": (exact[clouds], 0.3), "learned": (learned[clouds], 0.3),
               "one level learned (0.1)": (one_level, 0.1)}
     for panel, (title, (field, sigma)) in zip(axes[0], fields.items()):
@@ -284,7 +284,7 @@ if lesson.draws:
     scatter2d(roll.sample(1000), title="from noise to the roll", axes=axes[1, 0])
     axes[1, 0].plot(*way.transpose(2, 0, 1), color="#717581", lw=0.8)
     axes[1, 0].scatter(*way[-1].T, s=14, color="#bd1f01", zorder=3)
-    axes[1, 0].set(xlim=box[:2], ylim=box[2:])
+    axes[1, 0].set(xlim=(-3, 3), ylim=(-3, 3))
     density2d(lambda p: sde.log_prob(Tensor(p), lesson.pick(20, 2)), (-2.5, 2.5, -2.5, 2.5), resolution=lesson.pick(60, 5),
               title="density of the roll, by the ODE", axes=axes[1, 1])
     for panel, points, title in zip(axes[1, 2:], (annealed, alone_exact), ("Langevin, annealed", "one level, exact score")):
