@@ -7,7 +7,7 @@ where it ends, to the pixel: for that nothing may shrink.
 
 The U-Net (2015) shrinks and grows again, and hands each map of the way down across to the way up. You will see what a pixel
 alone can know; how the maps grow; a network with and without the connections across, with equally many weights; what a picture
-that is moved does to the answer; and that an encoder which has learned to name things needs less than half of the steps.
+that is moved does to the answer; and what it is worth if the way down has learned to name things before.
 Expected: mask IoU above 0.9, and a rim that is far worse without the connections. With `--data`: nuclei of cells.
 
 Papers: Ronneberger, Fischer & Brox 2015, arXiv:1505.04597 (published: IoU 0.92 and 0.78 on two cell tracking sets); Cheng et
@@ -187,6 +187,10 @@ lesson.claim("moved by 4 or 8 pixels: change of the logits, relative", max(chang
 # small pictures with one shape each, one word as the answer, the strongest answer of each of the smallest maps (lesson 13).
 # Then it becomes the way down of a new U-Net, and everything learns on as before, for 60 steps. Does it get further than a new
 # U-Net does in 120? (The school itself takes 250 steps, on pictures a quarter as large. It is not counted: it needs no masks.)
+#
+# We had hoped to promise that. Five seeds gave an IoU of 0.53 to 0.79 after school and 60 steps, median 0.63; without school
+# 0.12 to 0.56 after 60 steps, median 0.37, and 0.33 to 0.67 after 120, median 0.62. So school is worth about as much as
+# twice the steps, but one run is too uncertain for a promise: school won in two of the five. The numbers are printed, no more.
 
 # %%
 class Namer(nn.Module):
@@ -216,9 +220,6 @@ for name, many, schooled in (("no school", few, False), ("no school, twice the s
     print(f"  {name:<27} {many:4d} steps   mask IoU {reached[name]:.3f}")
 
 print(f"  the encoder from school names {named:.3f} of new shapes")
-ahead = {name: value - reached["no school, twice the steps"] for name, value in reached.items()}
-lesson.claim("taught encoder: IoU beyond that of twice the steps", ahead["school"], ">=", 0, row="F02", kind="C",
-             baseline=ahead["no school"])
 
 # %% [markdown]
 # ## The real thing
@@ -293,5 +294,6 @@ lesson.finish()
 # ## Things to try
 #
 # - Leave out one of the two connections only. Which one does the rim need, and which one the kinds?
-# - Freeze the taught encoder and train the way up alone. How far does it come?
+# - Freeze the taught encoder and train the way up alone; or let school ask for the mean of each map, not for its strongest
+#   answer, so that every place must know. Does school then win for every seed?
 # - Train with `F.dice_loss` on the softmax instead of the cross-entropy. Which kind gains?
