@@ -192,7 +192,8 @@ lesson.claim("penalty of a plane: gradient - the formula's", error, "<=", 1e-8, 
 #
 # And the weight of the penalty grows. A small one allows a steep critic, which teaches fast while far is still to go; a
 # large one holds the slope at 1 when little is left to gain. (The papers: 10 for pictures and 0.1 for points like these, all
-# the time. The sizes of steps and weights here were found by trying, on one seed.)
+# the time. The sizes of steps and weights here were found by trying, on one seed. The ring was first given 1,500 steps, and
+# with them 87 to 89 % of good samples on four seeds; it now gets 2,500.)
 
 # %%
 BATCH = 256
