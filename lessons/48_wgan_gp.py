@@ -192,7 +192,8 @@ lesson.claim("penalty of a plane: gradient - the formula's", error, "<=", 1e-8, 
 #
 # And the weight of the penalty grows. A small one allows a steep critic, which teaches fast while far is still to go; a
 # large one holds the slope at 1 when little is left to gain. (The papers: 10 for pictures and 0.1 for points like these, all
-# the time. The sizes of steps and weights here were found by trying, on one seed.)
+# the time. The sizes of steps and weights here were found by trying, on one seed. The ring was first given 1,500 steps, and
+# with them 87 to 89 % of good samples on four seeds; it now gets 2,500.)
 
 # %%
 BATCH = 256
@@ -279,8 +280,8 @@ lesson.claim("grid, penalty: mean slope of the critic", slope, "in", (0.9, 1.1),
 # %% [markdown]
 # The clipped critic ends nearly flat: with narrow limits on every weight and bias its units can all be switched off, and
 # nothing pulls them back. On the line the same c served well; nobody knows beforehand which c a network needs. The critic
-# without limits is a gamble. On some seeds it loses most clusters, on others it finds nearly all, with 60 to 90 % of good
-# samples, because Adam divides out how steep the advice was; but its slope is a hundred or a hundred thousand, so its number
+# without limits is a gamble: on five seeds its generator found 14 to 25 clusters, with a third to four fifths of good samples.
+# That it works at all is owed to Adam, who divides out how steep the advice was. But its slope is above 10,000, so its number
 # means nothing.
 
 # %%
