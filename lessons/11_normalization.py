@@ -24,7 +24,7 @@ from tinygrad_edu.autograd import grad
 from tinygrad_edu.backend import ignore_float_errors, to_numpy
 from tinygrad_edu.data import batches, load_digits
 from tinygrad_edu.lesson import Lesson
-from tinygrad_edu.metrics import accuracy
+from tinygrad_edu.metrics import accuracy, running_mean
 from tinygrad_edu.nn import (AdaptiveAvgPool2d, BatchNorm1d, BatchNorm2d, Conv2d, Flatten, GroupNorm, InstanceNorm2d, Linear,
                              ReLU, Sequential, init)
 from tinygrad_edu.viz import panels, plot_curves
@@ -254,19 +254,19 @@ def draw_histograms(axes, layers, title):
     axes.set(yticks=np.arange(8) + 0.3, yticklabels=range(1, 16, 2), ylabel="layer", xlim=(-6, 6), xlabel="input of ReLU")
     axes.set_title(title, loc="left", fontsize=11)
 
-def running_mean(losses, n):
-    """The mean of n losses in a row; what is above 3, or no number any more, is drawn at 3."""
-    return np.convolve(np.minimum(np.nan_to_num(losses, nan=3.0, posinf=3.0), 3.0), np.ones(n) / n, mode="valid")
+def drawable(losses, n):
+    """The mean of n in a row; what is above 3, or no number any more, is drawn at 3."""
+    return running_mean(np.minimum(np.nan_to_num(losses, nan=3.0, posinf=3.0), 3.0), n)
 
 if lesson.draws:
     figure, axes = panels(2, 3, size=(14, 8))
     draw_histograms(axes[0, 0], before, "No normalization, before training")
     draw_histograms(axes[0, 1], after["none"], "No normalization, trained")
     draw_histograms(axes[0, 2], after["batch norm"], "Batch norm, trained")
-    plot_curves({name: running_mean(losses, 20) for name, losses in runs.items()}, xlabel="step", ylabel="training loss",
+    plot_curves({name: drawable(losses, 20) for name, losses in runs.items()}, xlabel="step", ylabel="training loss",
                 axes=axes[1, 0], title="Fifteen layers")
     axes[1, 0].set_ylim(0, 3.1)
-    plot_curves({name: running_mean(losses, min(200, len(losses))) for name, losses in pairs.items()}, xlabel="step",
+    plot_curves({name: drawable(losses, min(200, len(losses))) for name, losses in pairs.items()}, xlabel="step",
                 axes=axes[1, 1], ylabel="training loss", title="Batches of two")
     axes[1, 1].set_ylim(0, 2.5)
     rows = [np.hstack(pictures[:, 0]) for pictures in (shown, restyled, stylized(Tensor(restyled)).numpy() / 4 + 0.3)]

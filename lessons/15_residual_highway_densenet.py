@@ -24,7 +24,7 @@ from tinygrad_edu import Tensor, functional as F, no_grad, optim
 from tinygrad_edu.data import batches, load_cifar10, load_digits
 from tinygrad_edu.data.transforms import crop, pad
 from tinygrad_edu.lesson import Lesson
-from tinygrad_edu.metrics import accuracy
+from tinygrad_edu.metrics import accuracy, running_mean
 from tinygrad_edu.models.vision.densenet import DenseNet
 from tinygrad_edu.models.vision.highway import Highway
 from tinygrad_edu.models.vision.resnet import ResNet
@@ -255,22 +255,19 @@ if lesson.data is not None:
                  row="E06", kind="O", baseline=0.359)
 
 # %%
-def smooth(curve, over=10):
-    return np.convolve(curve, np.ones(over) / over, "valid")
-
 if lesson.draws:
     figure, axes = panels(2, 3, size=(15, 8.4))
     plot_curves({name: (DEPTHS, [ending(losses[name, depth]) for depth in DEPTHS]) for name in ("plain", "residual")}, "layers",
                 "training loss", "y", axes=axes[0, 0], title="Deeper is worse, unless something passes around")
     axes[0, 0].set_xticks(DEPTHS)
     shown = (("plain", 38), ("residual", 38), ("plain", 8))
-    plot_curves({f"{name}, {depth}": smooth(losses[name, depth]) for name, depth in shown}, "step", "training loss",
+    plot_curves({f"{name}, {depth}": running_mean(losses[name, depth], 10) for name, depth in shown}, "step", "training loss",
                 axes=axes[0, 1], title="8 and 38 layers learn to read")
     layers = np.arange(1, 37)
     curves = {"plain": slopes["plain", 38], "residual": slopes["residual", 38], "1.21 a layer": 1.21 ** (36 - layers)}
     plot_curves({name: (layers, curve) for name, curve in curves.items()}, "layer", "gradient, the last layer's is 1", "y",
                 axes=axes[1, 0], title="The gradient before training, 38 layers")
-    plot_curves({name: smooth(losses[name, 50]) for name in biases}, "step", "training loss", axes=axes[1, 1],
+    plot_curves({name: running_mean(losses[name, 50], 10) for name in biases}, "step", "training loss", axes=axes[1, 1],
                 title="Fifty layers without normalization")
     plot_curves({"at the start": np.full(50, 1 / 50), "after training": opened}, "layer", "share computed anew",
                 axes=axes[0, 2], title="How far each gate has opened")

@@ -22,7 +22,7 @@ from tinygrad_edu import Tensor, functional as F, grad, nn, no_grad, optim, spli
 from tinygrad_edu.data import load_names, series
 from tinygrad_edu.distributions import Categorical
 from tinygrad_edu.lesson import Lesson
-from tinygrad_edu.metrics import bigram_nats
+from tinygrad_edu.metrics import bigram_nats, running_mean
 from tinygrad_edu.ops import stack
 from tinygrad_edu.viz import panels, plot_curves
 
@@ -367,15 +367,12 @@ rest = np.setdiff1d(np.arange(T), marked)
 print(f"  mean input gate: {let_in[marked].mean():.3f} at the two marked steps, {let_in[rest].mean():.3f} at the others; "
       f"mean forget gate {keep.mean():.3f}")
 
-def smooth(losses, window=20):
-    return np.convolve(losses, np.ones(window) / window, "valid") if len(losses) > window else losses
-
 if lesson.draws:
     figure, axes = panels(2, 3, size=(16, 7.6))
     for panel, title, group, what in ((axes[0, 0], "Adding two numbers out of a hundred", curves, "squared error"),
                                       (axes[1, 1], "Depth of brackets", depth_curves, "nats"),
                                       (axes[1, 2], "Is the next coin the same?", coin_curves, "nats")):
-        plot_curves({name: smooth(losses) for name, losses in group.items()}, "step", what, "y", title, panel)
+        plot_curves({name: running_mean(losses, 20) for name, losses in group.items()}, "step", what, "y", title, panel)
     order = np.argsort(-let_in[marked].mean(axis=0))
     for panel, title, values, limit in ((axes[0, 1], "Input gates", let_in, (0, 1)), (axes[0, 2], "Forget gates", keep, (0, 1)),
                                         (axes[1, 0], "Memory", memory, (-np.abs(memory).max(), np.abs(memory).max()))):

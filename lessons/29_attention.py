@@ -24,7 +24,7 @@ from tinygrad_edu import Tensor, concatenate, functional as F, grad, nn, no_grad
 from tinygrad_edu.data.shapes import GROUND, SHAPE_COLORS, SHAPE_KINDS, draw_shapes, random_shapes, shape_box, shape_mask
 from tinygrad_edu.data.text import key_value_maps
 from tinygrad_edu.lesson import Lesson
-from tinygrad_edu.metrics import accuracy
+from tinygrad_edu.metrics import accuracy, running_mean
 from tinygrad_edu.models.vision.nonlocal_block import NonLocalBlock
 from tinygrad_edu.testing import gradcheck
 from tinygrad_edu.viz import panels, plot_curves, show_grid
@@ -362,7 +362,7 @@ if lesson.draws:
     show_grid({"picture": shown, "its look": lit}, axes=axes[0, 0],
               titles=[f"the {COLORS[color]} one?" for color in asked[1][:n]] + [PLACES[place] for place in asked[3][:n]],
               title="Asked for a colour, it looks at the shape")
-    smooth = {name: np.convolve(values, np.ones(3) / 3, mode="valid") for name, values in losses.items()}
+    smooth = {name: running_mean(values, 3) for name, values in losses.items()}
     plot_curves({**smooth, "the best possible with the mean": [cheapest] * len(smooth["looking"])}, "step", "nats",
                 axes=axes[0, 1], title="A table to look up")
     axes[0, 1].set_ylim(0)

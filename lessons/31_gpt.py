@@ -22,7 +22,7 @@ from tinygrad_edu import Tensor, functional as F, grad, no_grad, optim
 from tinygrad_edu.data import load_shakespeare, load_stories
 from tinygrad_edu.data.text import SENTENCES, key_value_maps
 from tinygrad_edu.lesson import Lesson
-from tinygrad_edu.metrics import bigram_nats
+from tinygrad_edu.metrics import bigram_nats, running_mean
 from tinygrad_edu.models.language.gpt import GPT
 from tinygrad_edu.models.language.llama import Llama
 from tinygrad_edu.viz import panels, plot_curves
@@ -352,7 +352,8 @@ lesson.claim("attention in naive lines against the library", gap, "<=", 1e-10, r
 # %%
 if lesson.draws:
     def smooth(losses, n=10):
-        return 0.032 * T * np.arange(n, len(losses) + 1), np.convolve(losses, np.ones(n) / n, mode="valid")
+        means = running_mean(losses, n)
+        return 0.032 * T * np.arange(len(losses) - len(means) + 1, len(losses) + 1), means
 
     figure, axes = panels(2, 2, size=(11.5, 8.6))
     curves = axes[0, 0]

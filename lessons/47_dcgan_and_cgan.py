@@ -20,7 +20,7 @@ import numpy as np
 from tinygrad_edu import Tensor, concatenate, functional as F, grad, no_grad, one_hot, ones, optim, randn, zeros
 from tinygrad_edu.data import batches, load_digits
 from tinygrad_edu.lesson import Lesson
-from tinygrad_edu.metrics import accuracy, class_entropy, nearest_distance, two_sample_1nn
+from tinygrad_edu.metrics import accuracy, class_entropy, nearest_distance, running_mean, two_sample_1nn
 from tinygrad_edu.models.generative import cgan, dcgan
 from tinygrad_edu.models.vision.lenet import LeNet
 from tinygrad_edu.viz import panels, plot_curves, show_grid
@@ -228,7 +228,7 @@ if lesson.draws:
         sheet = orders(Tensor(np.repeat(noise.numpy(), 10, axis=0)), Tensor(np.tile(np.arange(10), 8)))
     show_grid(pictures(sheet), columns=10, limits=(0, 1), axes=axes[1],
               title="To order: a column for each label, a row for each noise")
-    plot_curves({f"{player}, {name}": np.convolve(history[:, i], np.ones(25) / 25, "valid") for name, history in losses.items()
+    plot_curves({f"{player}, {name}": running_mean(history[:, i], 25) for name, history in losses.items()
                  for i, player in enumerate("DG")}, "step", "loss, nats", axes=axes[2], title="The losses, means over 25 steps")
     axes[2].axhline(2 * math.log(2), color="0.4", linewidth=0.8, linestyle=":")
     lesson.save(figure)

@@ -24,7 +24,7 @@ from tinygrad_edu import Tensor, backend, functional as F, no_grad, optim
 from tinygrad_edu.data import load_lego
 from tinygrad_edu.data.scenes import camera_rays, orbit, random_balls, surrounded
 from tinygrad_edu.lesson import Lesson
-from tinygrad_edu.metrics import psnr
+from tinygrad_edu.metrics import psnr, running_mean
 from tinygrad_edu.models.implicit.hash_grid import HashField
 from tinygrad_edu.models.implicit.nerf import NeRF
 from tinygrad_edu.models.implicit.nerf_plus_plus import NeRFPlusPlus, inverted_back, inverted_sphere
@@ -185,7 +185,7 @@ lesson.claim("hash grid: gradient of the table - adding row by row", np.abs(grid
 
 def steps_to(curve, level):
     """The step at which the mean of five steps first reaches `level`; infinite if it never does."""
-    found = np.flatnonzero(np.convolve(curve, np.ones(5) / 5, "valid") >= level)
+    found = np.flatnonzero(running_mean(curve, 5) >= level)
     return found[0] + 5 if len(found) else math.inf
 
 short = NeRF()

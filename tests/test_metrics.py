@@ -29,6 +29,16 @@ def test_accuracy_refuses(logits, labels):
         metrics.accuracy(logits, labels)
 
 
+def test_running_mean_by_hand():
+    assert metrics.running_mean([1, 2, 6, 3], 2).tolist() == [1.5, 4, 4.5]
+    assert metrics.running_mean([1.0, 2.0], 2).tolist() == [1.5] and metrics.running_mean([1.0, 2.0], 3).tolist() == [1, 2]
+    assert metrics.running_mean([], 3).tolist() == []
+    with pytest.raises(ValueError, match=r"running_mean: got shape \(2, 2\) and n 1, expected \(N,\) and at least 1"):
+        metrics.running_mean(np.eye(2), 1)
+    with pytest.raises(ValueError, match="got shape .* and n 0"):
+        metrics.running_mean([1.0], 0)
+
+
 def test_recall_by_hand():
     scores = np.array([[3, 1, 2, 0], [1, 0, 3, 2], [0, 1, 2, 3]], np.float32)
     assert [metrics.recall_at_k(scores, k) for k in (1, 2, 3, 4, 9)] == pytest.approx([1 / 3, 2 / 3, 2 / 3, 1, 1])

@@ -4,13 +4,13 @@ import math
 import numpy as np
 import pytest
 
+from devices import assert_same_on_a_device
 import tinygrad_edu as tg
 from tinygrad_edu import Tensor, backend, functional as F, no_grad, optim
 from tinygrad_edu.models.foundations.mlp import MLP
 from tinygrad_edu.models.generative.ebm import (Energy, JointEnergy, ReplayBuffer, contrastive_loss, energy_and_slope, grid,
                                                 langevin, log_partition, mala)
 from tinygrad_edu.models.generative.rbm import RBM, all_states
-from tinygrad_edu.testing import strict_cupy
 
 PRECISION = np.array([[1.25, -0.75], [-0.75, 1.25]])                # eigenvalues 0.5 and 2
 COVARIANCE = np.linalg.inv(PRECISION)
@@ -215,9 +215,4 @@ def train_and_draw():
 
 
 def test_runs_on_a_device_as_on_the_host():
-    host = train_and_draw()
-    with strict_cupy.installed(backend, strict_cupy.module()):
-        tg.set_default_device("cuda")
-        for here, there in zip(host, train_and_draw()):
-            np.testing.assert_allclose(here, there, rtol=1e-4, atol=1e-5)
-        tg.set_default_device("cpu")
+    assert_same_on_a_device(train_and_draw, rtol=1e-4, atol=1e-5)

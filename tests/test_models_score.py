@@ -4,11 +4,11 @@ import math
 import numpy as np
 import pytest
 
+from devices import assert_same_on_a_device
 import tinygrad_edu as tg
 from tinygrad_edu import Tensor, backend, data, optim
 from tinygrad_edu.models.generative.score import (MixtureScore, ScoreNetwork, VPSDE, denoising_loss, langevin, log_uniform,
                                                   runge_kutta)
-from tinygrad_edu.testing import strict_cupy
 
 MIXTURE = data.Mixture([[0.0, -1.0], [2.0, -0.5], [-0.8, 0.4]], 0.3, weights=[1, 2, 5])        # with mean 0
 CLOUD = data.Mixture([[0.5, -0.2]], 0.5)                                # one Gaussian
@@ -184,9 +184,4 @@ def train_and_draw():
 
 
 def test_runs_on_a_device_as_on_the_host():
-    host = train_and_draw()
-    with strict_cupy.installed(backend, strict_cupy.module()):
-        tg.set_default_device("cuda")
-        for here, there in zip(host, train_and_draw()):
-            np.testing.assert_allclose(here, there, rtol=1e-4, atol=1e-5)
-        tg.set_default_device("cpu")
+    assert_same_on_a_device(train_and_draw, rtol=1e-4, atol=1e-5)

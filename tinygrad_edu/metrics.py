@@ -228,6 +228,16 @@ def psnr(image, reference, peak=1.0):
     return 10 * math.log10(peak * peak / mse) if mse > 0 else math.inf
 
 
+# ---------------------------------------------------------------- curves
+
+def running_mean(values, n):
+    """The mean of each n numbers in a row, (N,) -> (N - n + 1,); the numbers themselves if there are fewer than n."""
+    values = _array(values)
+    if values.ndim != 1 or n < 1:
+        raise ValueError(f"running_mean: got shape {values.shape} and n {n}, expected (N,) and at least 1")
+    return np.convolve(values, np.ones(n) / n, "valid") if len(values) >= n else values
+
+
 # ---------------------------------------------------------------- shared
 
 def _array(value):

@@ -14,11 +14,10 @@ Mordatch let the chains go on from step to step: a buffer keeps their ends. Buil
 """
 import math
 
-import numpy as np
-
 from ... import backend
 from ...autograd import enable_grad, grad, no_grad
 from ...creation import randn
+from ...data.paintings import pixel_centres
 from ...nn import Module, SiLU
 from ...ops import exp, logsumexp, minimum, square, where
 from ...tensor import Tensor
@@ -141,5 +140,4 @@ def log_partition(energy, points, cell):
 
 def grid(box, resolution):
     """The middles of resolution^2 cells of [-box, box]^2, float32 (resolution^2, 2), and the area of a cell."""
-    axis = ((np.arange(resolution) + 0.5) / resolution * 2 - 1) * box
-    return Tensor(np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2), dtype="float32"), (2 * box / resolution) ** 2
+    return Tensor(box * pixel_centres(resolution), dtype="float32"), (2 * box / resolution) ** 2

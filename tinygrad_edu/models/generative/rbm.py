@@ -58,8 +58,7 @@ class RBM(Module):
     def statistics(self, v, weights=None):
         """The averages (v h, v, h) over pictures v, each weighted by `weights` (N,), with h replaced by its mean given v."""
         h = sigmoid(self.hidden_logits(v))
-        w = Tensor(np.full(len(v), 1 / len(v), np.float32)) if weights is None else weights
-        return (v * w[:, None]).T @ h, w @ v, w @ h
+        return averages(v, h, Tensor(np.full(len(v), 1 / len(v), np.float32)) if weights is None else weights)
 
     def set_gradient(self, positive, negative):
         """Gradient of -ln p(data): minus the averages over the data plus those over the model's draws."""
@@ -71,9 +70,7 @@ class RBM(Module):
         """The averages (v h, v, h) under the model itself, by summing over all 2^hidden states of h."""
         h = all_states(self.weight.shape[1])                                                # (2^H, H)
         log_p = self._log_weight_of_hidden(h)
-        p = exp(log_p - logsumexp(log_p, axis=0))
-        v = sigmoid(self.visible_logits(h))
-        return (v * p[:, None]).T @ h, p @ v, p @ h
+        return averages(sigmoid(self.visible_logits(h)), h, exp(log_p - logsumexp(log_p, axis=0)))
 
     def _log_weight_of_hidden(self, h):
         """ln of the sum over all v of exp(b . v + c . h + v W h): (N,)."""
@@ -103,6 +100,11 @@ class RBM(Module):
             h = Bernoulli(beta * logits).sample()
             v = Bernoulli(beta * (h @ self.weight.T) + self.visible_bias).sample()
         return start + logsumexp(collected, axis=0).item() - math.log(chains)
+
+
+def averages(v, h, weights):
+    """The means of v h (D, H), v (D,) and h (H,) over the rows of v (N, D) and h (N, H), each as heavy as `weights` (N,)."""
+    return (v * weights[:, None]).T @ h, weights @ v, weights @ h
 
 
 def all_states(units):

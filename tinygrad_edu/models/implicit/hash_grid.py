@@ -13,7 +13,7 @@ import numpy as np
 from ...backend import generator
 from ...nn import Linear, Module, Parameter, ReLU, Sequential, init
 from .volume import fog
-from .voxels import corners, each_corner, weighted_rows
+from .voxels import corners, each_corner, grid_rows, weighted_rows
 
 PRIMES = np.array([[1], [2654435761], [805459861]], np.uint32)      # the paper's; 1 keeps neighbours along x side by side
 
@@ -24,7 +24,7 @@ def rows_of(places, cells, table):
     One row for each point of the grid if there are enough, else (x p1 xor y p2 xor z p3) modulo `table`, a power of two.
     """
     if (cells + 1) ** 3 <= table:
-        return each_corner(np.add, places * np.array([[(cells + 1) ** 2], [cells + 1], [1]]))
+        return grid_rows(places, cells + 1)
     mixed = each_corner(np.bitwise_xor, places.astype(np.uint32) * PRIMES)
     return (mixed & np.uint32(table - 1)).astype(np.int64)
 

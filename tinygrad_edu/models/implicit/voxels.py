@@ -31,6 +31,11 @@ def each_corner(combine, axes):
     return combine(combine(x, y), z).reshape(-1, 8)                             # (M, 2, 2, 2) flattened
 
 
+def grid_rows(places, side):
+    """The row of each corner in a table of all side^3 points of a grid, (M, 8), from the places along each axis (M, 3, 2)."""
+    return each_corner(np.add, places * np.array([[side ** 2], [side], [1]]))
+
+
 def weighted_rows(values, ids, weights):
     """The sum over the eight corners of their weight times their row of `values` (V, F): ids and weights (.., 8) -> (.., F).
 
@@ -51,5 +56,4 @@ class VoxelGrid(Module):
 
     def forward(self, points, directions=None):
         places, weights = corners(points, self.resolution - 1)
-        ids = each_corner(np.add, places * np.array([[self.resolution ** 2], [self.resolution], [1]]))
-        return fog(weighted_rows(self.values, ids, weights))
+        return fog(weighted_rows(self.values, grid_rows(places, self.resolution), weights))
