@@ -370,7 +370,7 @@ if lesson.draws:
                                                        enumerate(turn.argmax(axis=1))],
               title="Who (down) looks at whom (across), 16 words in a ring")
     show_grid(np.stack([(view / view.max()) ** 0.2 for view in views.values()]), axes=axes[1, 1], titles=list(views),
-              title="What one place of the output sees of the input (brightness: the gradient to the power 0.2)")
+              title="What one place of the output sees (brightness: gradient to the power 0.2)")
     lesson.save(figure)
 
 lesson.finish()
