@@ -14,11 +14,12 @@ from kernel_faces import CLOSE, FACES, draw_array, equals_definition
 
 @st.composite
 def convolutions(draw, axes=2, transposed=False):
-    """Shapes and options: strides that do not divide, even kernels, dilation, groups, depthwise, one pixel, an empty batch."""
+    """Shapes and options: strides that do not divide, even kernels, dilation, groups, depthwise, one pixel, an empty batch,
+    and a few channels beside many."""
     kernel, stride, dilation, padding, more = ([draw(st.integers(low, high)) for _ in range(axes)]
                                                for low, high in ((1, 3), (1, 3), (1, 3), (0, 2), (0, 4)))
     size = [max(1, d * (k - 1) + 1 - 2 * p) + m for k, d, p, m in zip(kernel, dilation, padding, more)]
-    groups, c, o = draw(st.integers(1, 3)), draw(st.integers(1, 2)), draw(st.integers(1, 2))
+    groups, (c, o) = draw(st.integers(1, 3)), draw(st.sampled_from(((1, 1), (1, 2), (2, 1), (2, 2), (1, 4), (4, 1), (1, 5))))
     options = dict(stride=stride, padding=padding, dilation=dilation)
     if transposed:
         options["output_padding"] = [draw(st.integers(0, max(s, d) - 1)) for s, d in zip(stride, dilation)]
@@ -77,7 +78,7 @@ def test_it_works_in_blocks(name, data):
 @pytest.mark.parametrize("stride", [1, 2])
 def test_large_batches_are_shared_among_threads(stride):
     """Large enough for threads, and for the images of a 1x1 kernel to be taken as they lie."""
-    x, shapes = draw_array(0, 3, 4, 33, 32), [(6, 2, 3, 3), (6, 2, 1, 1)]
+    x, shapes = draw_array(0, 3, 4, 33, 32), [(6, 2, 3, 3), (6, 2, 1, 1), (16, 2, 3, 3)]
     with tg.kernel_face("arrays"):
         for shape in shapes:
             w, gy = draw_array(1, *shape), None
