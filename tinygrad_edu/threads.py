@@ -18,7 +18,7 @@ import threading
 import numpy as np
 
 _WORTH_SHARING = 1 << 19        # numbers passed over, about 0.2 ms; less is done faster alone
-_LARGE_PRODUCT = 1 << 18        # multiplications: from about here on OpenBLAS uses several threads
+_LARGE_PRODUCT = 1 << 18        # multiplications: OpenBLAS uses several threads for more
 _inside = threading.local()     # .busy: this thread is working on its part already
 _count = None
 
@@ -126,7 +126,7 @@ def product(a, b):
 
     OpenBLAS would share it among its own, which then go on spinning for a while, on the cores that ours need next.
     """
-    if a.ndim != 2 or b.ndim != 2 or a.size * b.shape[1] < _LARGE_PRODUCT or not isinstance(a, np.ndarray):
+    if a.ndim != 2 or b.ndim != 2 or a.size * b.shape[1] <= _LARGE_PRODUCT or not isinstance(a, np.ndarray):
         return a @ b
     y = np.empty((len(a), b.shape[1]), np.result_type(a, b))
     with blas_threads(1):
