@@ -76,7 +76,7 @@ def test_equal_to_pytorch(face):
 
 @every_curve
 def test_the_blocks_and_the_threads_meet_without_a_seam(curve):
-    x = draw_array(0, 3 * (1 << 16) + 5).astype("float32")
+    x = draw_array(0, 3 * (1 << 17) + 5).astype("float32")
     before = thread_count()
     try:
         set_threads(2)

@@ -9,8 +9,6 @@ from .. import autograd, backend
 from ..tensor import Tensor
 from ..threads import in_threads
 
-_BLOCK = 1 << 17        # numbers of w in one block: in smaller ones two threads wait for each other at every call
-
 
 class Optimizer:
     """Base class. `parameters`: Parameters, or dicts {"params": [...], option: value} for groups with their own options.
@@ -86,7 +84,7 @@ class Optimizer:
             return
 
         def work(part):
-            for i in backend.blocks(w[part], numbers=_BLOCK):
+            for i in backend.blocks(w[part]):
                 self.update(w[part][i], g[part][i], {name: s[part][i] for name, s in state.items()}, t, options)
 
         in_threads(work, w, 15)
