@@ -207,16 +207,16 @@ lesson.claim("Langevin, one level, exact score: in the wrong cloud", misplaced(a
              baseline=misplaced(annealed))
 
 # %% [markdown]
-# Are the points, taken one by one, like data? Ask of each whether its nearest neighbour is drawn or real: 0.5 is a coin, 1 is
-# never mistaken. One Gaussian with the right mean and covariance is found out. The learned score of one level is not, or hardly:
-# its points lie where points should, and that there are too many in one cloud is nothing that neighbours notice. One number does
-# not judge a generator.
+# Are the points, taken one by one, like data? Ask of each whether its nearest neighbour is drawn or real: 0.5 is a coin, 1
+# is never mistaken. One Gaussian with the right mean and covariance is found out. The learned score of one level is not, or
+# hardly: its points lie where points should, and that there are too many in one cloud is nothing that neighbours notice. One
+# number does not judge a generator.
 
 # %%
 def one_gaussian(points):
     return rng.multivariate_normal(points.mean(axis=0), np.cov(points.T), len(points))
 
-print(f"one level, learned: {misplaced(alone):.2f} in the wrong cloud, 1-NN accuracy {two_sample_1nn(real, alone):.3f} all the same")
+print(f"one level, learned: {misplaced(alone):.2f} in the wrong cloud, yet 1-NN accuracy {two_sample_1nn(real, alone):.3f}")
 lesson.claim("Langevin, annealed: 1-NN two-sample accuracy", two_sample_1nn(real, annealed), "<=", 0.55, row="P01", kind="O",
              baseline=two_sample_1nn(real, one_gaussian(real)), oracle=two_sample_1nn(real, clouds.sample(count)))
 
