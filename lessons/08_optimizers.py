@@ -229,9 +229,7 @@ def lamb_by_hand(w, g, lr, eps=1e-6, decay=0.01):
     u = g / (np.abs(g) + eps) + decay * w
     return w - lr * np.linalg.norm(w) / np.linalg.norm(u) * u
 
-model = MLP(64, 32, 10)
-for p in model.parameters():                                # in float64, to compare all digits
-    p.data = p.data.astype(np.float64)
+model = MLP(64, 32, 10).double()                            # to compare all digits
 before = [p.detach().numpy().copy() for p in model.parameters()]
 F.cross_entropy(model(Tensor(x64[:32])), Tensor(labels[:32])).backward()
 optim.LAMB(model.parameters(), lr=0.02).step()

@@ -217,13 +217,6 @@ lesson.claim("GPT: sentences that the grammar allows", right["GPT"], ">=", 0.9, 
 # one, as in T5. Gradients tell who saw whom.
 
 # %%
-def exact(model):
-    """A copy in float64."""
-    model = copy.deepcopy(model)
-    for _, t in model.named_tensors():
-        t.data = t.data.astype("float64")
-    return model
-
 def seen(model, x, mask):
     """|d output t / d input s|, summed over the width: (T, T)."""
     x = Tensor(x, requires_grad=True)                                                   # (1, T, E)
@@ -238,7 +231,7 @@ def through(model, x, mask):
 L, source = 8, 3
 masks = {"decoder": np.tri(L, dtype=bool), "encoder": np.ones((L, L), bool),
          "both": np.tri(L, dtype=bool) | (np.arange(L) < source)}
-double, x = exact(gpt), rng.standard_normal((1, L, 64))
+double, x = copy.deepcopy(gpt).double(), rng.standard_normal((1, L, 64))
 looks = {name: seen(double, x, Tensor(mask)) for name, mask in masks.items()}
 later = np.triu(seen(double, x, None), 1).max()                                         # no mask given: a GPT
 lesson.claim("GPT: largest gradient to a later place", later, "==", 0.0, row="H07", kind="E",
@@ -337,7 +330,7 @@ def looking(attention, x):
     weights /= weights.sum(axis=1, keepdims=True)
     return weights, attention.leave(Tensor(weights @ v)).numpy()
 
-inductive, text = exact(learners["2 layers"]), unseen[:1, :-1]
+inductive, text = copy.deepcopy(learners["2 layers"]).double(), unseen[:1, :-1]
 patterns, gap = [], 0.0
 with no_grad():
     x = inductive.tokens(Tensor(text)) + inductive.places.weight[: text.shape[1]]       # (1, T, E)

@@ -63,9 +63,7 @@ def gradient(loss, net):
 
 constants, gap = [], 0.0
 for _ in range(3):                                                          # three networks with weights of no meaning
-    net = MLP(1, 16, 16, 1, activation=SiLU)
-    for p in net.parameters():
-        p.data = p.data.astype("float64")
+    net = MLP(1, 16, 16, 1, activation=SiLU).double()
     denoising, explicit = losses(net)
     g, h = gradient(denoising, net), gradient(explicit, net)
     gap = max(gap, np.linalg.norm(g - h) / np.linalg.norm(h))

@@ -130,9 +130,7 @@ print("\n".join("    " + str(instruction) for instruction in graph.instructions[
 # needs, *dead code*, goes as well. Neither may change an answer. We compare in float64, where rounding leaves room to see.
 
 # %%
-exact = copy.deepcopy(net)
-for _, tensor in exact.named_tensors():
-    tensor.data = tensor.data.astype("float64")
+exact = copy.deepcopy(net).double()
 unseen = test_images[100:117].astype("float64")                                         # another batch size, other pictures
 
 def with_waste(x):
