@@ -110,13 +110,22 @@ lesson.claim("true fog in 24 pieces against the exact picture, dB", perfect, ">=
 # makes of a short way a long one.
 
 # %%
+def adam(field, lr):
+    """A hash grid, which comes below, has two rates: a row of its table is asked by few points, the network by all of them."""
+    if not isinstance(field, HashField):
+        return optim.Adam(field.parameters(), lr=lr, eps=1e-15)
+    table, network = dict(params=[field.grid.values], lr=lr), dict(params=field.network.parameters(), lr=0.15 * lr)
+    return optim.Adam([table, network], betas=(0.8, 0.95), eps=1e-15)
+
 def fit(field, rays, colors, steps, lr, title, radius=1.0, pieces=PIECES, batch=512):
     """Adam on the squared error of rays' colours, lr falling to 0 in a straight line; returns the losses."""
     near, far = span(*rays, radius)
     hits = np.flatnonzero(far > near)                                       # the others see black, whatever the field is
-    optimizer, losses = optim.Adam(field.parameters(), lr=lr, eps=1e-15), []
+    optimizer, losses = adam(field, lr), []
+    rates = [group["lr"] for group in optimizer.param_groups]
     for step in lesson.progress(range(steps), title):
-        optimizer.param_groups[0]["lr"] = lr * (1 - step / steps)
+        for group, rate in zip(optimizer.param_groups, rates):
+            group["lr"] = rate * (1 - step / steps)
         i = rng.choice(hits, batch)
         t, lengths = places_in(even_edges(near[i], far[i], pieces))
         seen, _ = render(field, points_at(rays[0][i], rays[1][i], t) / np.float32(radius), lengths, rays[1][i])
@@ -143,7 +152,7 @@ GRID = dict(levels=5, features=4, coarsest=4, finest=24)                    # ce
 steps = lesson.pick(400, 3)
 cells = math.ceil((NeRF().num_parameters() / 4) ** (1 / 3))                 # comes back below
 contest = {"NeRF": (NeRF(), steps, 1e-2), "without sines": (NeRF(levels=0), steps, 1e-2),
-           "hash grid": (HashField(**GRID), max(steps // 5, 1), 0.1), "voxels": (VoxelGrid(cells), steps, 0.1)}
+           "hash grid": (HashField(**GRID), max(steps // 5, 1), 0.2), "voxels": (VoxelGrid(cells), steps, 0.1)}
 curves, views, depths, quality = {}, {}, {}, {}
 for name, (field, n, lr) in contest.items():
     curves[name] = -10 * np.log10(fit(field, train_rays, train_colors, n, lr, name))
@@ -168,9 +177,11 @@ lesson.claim("without the sines: dB lost", quality["NeRF"] - quality["without si
 # the coordinates says which row a point uses, and many share one. Empty space sends no gradient, so the row belongs to
 # whoever needs it. The gradient of reading rows is adding to rows.
 #
-# How many steps does that save? To 25 dB it takes about a quarter of NeRF's steps (0.22 to 0.30 on five seeds), not the
-# fifth that we expected, and NeRF's 400 steps end 1 to 3 dB above the table's 80. Why not a fifth we did not find out. With
-# equally few steps, 80 each, the table is about 12 dB ahead.
+# How many steps does that save? About four of five. To 25 dB the table takes 0.13 to 0.24 of NeRF's steps (five seeds, 0.20 in
+# the middle); after 80 steps it is where NeRF is after 400, within 1.3 dB. NeRF after 80 is 12 dB lower. It matters how Adam
+# is told: with one rate for table and network, and averages as long as usual, it was 0.22 to 0.30, and 1 to 3 dB less than
+# NeRF. Most of that came from the averages: one of squares over the last thousand steps still has the large first gradients in
+# it after eighty, and keeps all steps small. (Both rates and both averages were chosen on five other seeds.)
 
 # %%
 grid, points = HashField(**GRID).grid, rng.uniform(-1, 1, (200, 3)).astype(np.float32)
@@ -195,8 +206,8 @@ to_level = {name: steps_to(curve, 25) for name, curve in curves.items()}
 print("  steps until training rays have 25 dB:", ", ".join(f"{name} {n:.0f}" for name, n in to_level.items()))
 lesson.claim("hash grid: share of NeRF's steps to 25 dB", to_level["hash grid"] / to_level["NeRF"], "<=", 0.35, row="U05",
              kind="C", baseline=to_level["voxels"] / to_level["NeRF"])
-lesson.claim("hash grid after 80 steps: dB above NeRF after 80", quality["hash grid"] - short_quality, ">=", 8, row="U05",
-             kind="C", baseline=0)
+lesson.claim("hash grid after 80 steps: dB above NeRF after 400", quality["hash grid"] - quality["NeRF"], ">=", -2, row="U05",
+             kind="C", baseline=short_quality - quality["NeRF"])
 
 # %% [markdown]
 # ## What one would do first
@@ -281,7 +292,8 @@ print(f"  background from new places: one NeRF {background['one NeRF']:.2f} dB, 
 # ## The real thing
 #
 # A bulldozer of Lego, 100 pictures of it (`--data FOLDER`), here at 50 x 50. Ninety teach, ten are held back. The hash
-# grid takes the job, with more and finer cells, because it needs the fewest steps.
+# grid takes the job, with more and finer cells, because it needs the fewest steps (250; expect 26 dB from the ten held-back
+# places, where the mean picture has 15).
 
 # %%
 if lesson.data is not None:
@@ -294,7 +306,7 @@ if lesson.data is not None:
 
     (lego_rays, lego_colors), (held_rays, held_colors) = lego_set(~held), lego_set(held)
     bulldozer = HashField(levels=6, features=4, table=1 << 14, coarsest=8, finest=48)
-    fit(bulldozer, lego_rays, lego_colors, lesson.pick(250, 3), 0.05, "Lego", radius=1.5, pieces=32)
+    fit(bulldozer, lego_rays, lego_colors, lesson.pick(250, 3), 0.2, "Lego", radius=1.5, pieces=32)
     lego_view = look(bulldozer, held_rays, radius=1.5, pieces=64)[0]
     mean_picture = np.broadcast_to(pictures[~held].mean(axis=0), (10, 50, 50, 3)).reshape(-1, 3)
     print(f"  Lego, ten held-out views: black {psnr(0 * held_colors, held_colors):.2f} dB, mean picture "
