@@ -6,7 +6,7 @@ ray.
 
 The idea: let the network be fog that glows. Point in, density and colour out. What a ray sees of fog is a sum, the sum can
 be differentiated, and so pixels train points. Then look from where no camera stood. You will see the sum equal to its
-formula; a network that blurs until it is given each coordinate as sines of many frequencies; 25 dB in a quarter of the steps
+formula; a network that blurs until it is given each coordinate as sines of many frequencies; 25 dB in a fifth of the steps
 from a table of numbers that collide; a grid of voxels, which is what one would do first; and a world
 without an end squeezed into a ball. The scenes are balls of fog whose picture and depth are known exactly, so nothing has
 to be believed. With `--data FOLDER`: a bulldozer of Lego.
