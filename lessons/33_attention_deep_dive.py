@@ -95,7 +95,8 @@ for name in list(ways)[1:]:
     lesson.claim(f"{name}: value and gradients, error", error, "<=", 1e-6, row="H11", kind="E")
 
 # %% [markdown]
-# What is it good for? We let Python count the bytes at the highest point of one forward and backward pass.
+# What is it good for? We let Python count the bytes at the highest point of one forward and backward pass, of the kernel that
+# calls NumPy (`kernel_face("arrays")`), whatever else is installed or chosen.
 
 # %%
 def peak(way, T):
@@ -110,7 +111,8 @@ def peak(way, T):
 
 before, lengths = threads.thread_count(), [64, 128, 256, 512, 1024, *lesson.pick([2048], [])]
 threads.set_threads(1)                                                      # each thread works on a block of its own
-memory = {name: [peak(way, T) for T in lengths] for name, way in ways.items()}
+with tg.kernel_face("arrays"):
+    memory = {name: [peak(way, T) for T in lengths] for name, way in ways.items()}
 threads.set_threads(before)
 at_1024 = {name: values[lengths.index(1024)] for name, values in memory.items()}
 for name, most in at_1024.items():

@@ -31,6 +31,7 @@ def test_every_operation_is_counted_once():
     assert all(row.seconds > 0 for row in rows.values())
 
 
+@pytest.mark.usefixtures("on_arrays")
 def test_flops_of_the_kernels():
     image, weight = tg.ones(2, 4, 6, 6, requires_grad=True), tg.ones(8, 2, 3, 3, requires_grad=True)
     sequence, states = tg.ones(5, 2, 3), (tg.ones(2, 4), tg.ones(2, 4))
@@ -56,6 +57,7 @@ def test_every_name_in_the_table_is_an_operation():
     assert set(FLOPS) <= names(autograd.Function)
 
 
+@pytest.mark.usefixtures("on_arrays")
 def test_the_convolution_is_on_top_of_a_convolutional_net():
     net = nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(), nn.Flatten(),
                         nn.Linear(32 * 16 * 16, 10))
