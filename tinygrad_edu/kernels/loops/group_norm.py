@@ -46,7 +46,7 @@ def forward(x, members, w, b, eps, y, mu, r):
 
 def backward(x, members, w, mu, r, gy, gx, gws, gbs):
     (B, K), S, C = members.shape, x.shape[1], len(w)
-    n = max(1, K * S)
+    n = x.dtype.type(max(1, K * S))
     for i in range(B):
         through_mu, through_r = x.dtype.type(0), x.dtype.type(0)
         for row in members[i]:
