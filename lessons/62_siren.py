@@ -245,7 +245,7 @@ lesson.claim("omega = 30, on the other painting: dB above bilinear", too_wild, "
 # direction on the outline, and for a slope of 1 anywhere. Once without that last term.
 #
 # Slope 1 has more than one solution: away from a circle f may rise, fold, and fall again, with slope 1, to an outline that is
-# not there. Such a ghost lies where the sines happen to be below 0 at the start (so in each of ten runs looked at) and no point
+# not there. Such a ghost lies where the sines happen to be below 0 at the start (in all of the 14 runs below), and no point
 # of the outline is near to object. So f starts at 1: all is outside, and the discs are dug out. (Of 72 runs from 0, 14 ended
 # with a ghost; these, and no others, were off by more than 0.02. Of 32 from 1, with other seeds than the claim's, none had
 # one, and the worst was off by 0.018. The paper adds a term, exp(-100 |f|) away from the outline. It forbids to be 0 there but
