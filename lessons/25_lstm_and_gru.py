@@ -297,7 +297,8 @@ lesson.claim("the same, forwards only", right["forwards"], "<=", 0.6, row="G10",
 #
 # `--data FOLDER` reads 29,494 different first names and lets a GRU guess each next letter; a name begins and ends with a dot. A
 # tenth of them is kept for the end. Counting which letter follows which, with one count added to each pair, needs 2.45 nats:
-# that is all that can be known from one letter. What a GRU gains on that, it has from remembering the letters before.
+# that is all that can be known from one letter. What a GRU gains on that, it has from remembering the letters before: it needs
+# 2.00 (seed 0).
 
 # %%
 LETTERS = ".abcdefghijklmnopqrstuvwxyz"

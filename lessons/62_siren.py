@@ -243,6 +243,13 @@ lesson.claim("omega = 30, on the other painting: dB above bilinear", too_wild, "
 # the direction that leads out. Wanted: the distance everywhere. Where the answer is a distance, its slope is 1: who walks
 # away from the outline by 1 is farther by 1 (the eikonal equation, |grad f| = 1). So the loss asks for f = 0 and the right
 # direction on the outline, and for a slope of 1 anywhere. Once without that last term.
+#
+# Slope 1 has more than one solution: away from a circle f may rise, fold, and fall again, with slope 1, to an outline that is
+# not there. Such a ghost lies where the sines happen to be below 0 at the start (in all of the 14 runs below), and no point
+# of the outline is near to object. So f starts at 1: all is outside, and the discs are dug out. (Of 72 runs from 0, 14 ended
+# with a ghost; these, and no others, were off by more than 0.02. Of 32 from 1, with other seeds than the claim's, none had
+# one, and the worst was off by 0.018. The paper adds a term, exp(-100 |f|) away from the outline. It forbids to be 0 there but
+# not to be below: with weight 1 there were 7 ghosts in 16 runs; with 10 none, but a median error of 0.019 in place of 0.013.)
 
 # %%
 DISCS = np.array([[-0.4, -0.35, 0.4], [0.45, 0.4, 0.3], [0.45, -0.35, 0.2]])                         # x, y, radius
@@ -270,15 +277,15 @@ def distance_loss(eikonal):
         return 100 * (f[:400] ** 2).mean() + 3 * outside_in + eikonal * ((steepness - 1) ** 2).mean()
     return loss
 
-# (The bound was first 0.02, with 300 steps; one of five seeds then missed it with 0.024. Of five others in the last form four
-# met 0.03, and one had 0.071, no better than without the term; why is not known.)
 distances, everywhere = {}, pixel_centres(SIZE)
 for name, eikonal in {"without": 0.0, "with |grad f| = 1": 10.0}.items():
-    model, _ = fit(Siren(width=WIDTH, omega=3.0), distance_loss(eikonal), lesson.pick(500, 3), 2e-3, f"distance, {name}")
+    model = Siren(width=WIDTH, omega=3.0)
+    nn.init.constant_(model.last.bias, 1.0)                                # at the start all is outside
+    fit(model, distance_loss(eikonal), lesson.pick(500, 3), 2e-3, f"distance, {name}")
     distances[name] = drawn(model)
 truth = true_distance(everywhere).reshape(SIZE, SIZE)
 off = {name: np.abs(f - truth).mean() for name, f in distances.items()}
-lesson.claim("distance to an outline: mean error", off["with |grad f| = 1"], "<=", 0.03, row="U02", kind="O",
+lesson.claim("distance to an outline: mean error", off["with |grad f| = 1"], "<=", 0.02, row="U02", kind="O",
              baseline=off["without"], oracle=0)
 
 # %%
