@@ -281,7 +281,8 @@ print(f"  background from new places: one NeRF {background['one NeRF']:.2f} dB, 
 # ## The real thing
 #
 # A bulldozer of Lego, 100 pictures of it (`--data FOLDER`), here at 50 x 50. Ninety teach, ten are held back. The hash
-# grid takes the job, with more and finer cells, because it needs the fewest steps.
+# grid takes the job, with more and finer cells, because it needs the fewest steps. The mean of the training pictures has
+# 15.0 dB on those ten, the hash grid 25.1 (seed 0).
 
 # %%
 if lesson.data is not None:
