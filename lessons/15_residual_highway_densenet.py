@@ -230,9 +230,9 @@ lesson.claim("DenseNet: weights, the ResNet's are 1", sizes["dense"] / sizes["re
 # ## The real thing
 #
 # CIFAR-10: photographs of ten things, 32 x 32 (`--data FOLDER`; of the subset, 4,000 to learn from and 1,000 to be tested on).
-# Logistic regression gets 36 % of them right. Four neighbouring pixels become four times as many channels of one
-# (`pixel_unshuffle`): nothing is lost, and a quarter of the places is left to compute. Each picture is moved by up to two
-# pixels and mirrored at random, so that 4,000 seem more.
+# Logistic regression gets 36 % of them right; eight layers with skips got 57 % (seed 0). Four neighbouring pixels become four
+# times as many channels of one (`pixel_unshuffle`): nothing is lost, and a quarter of the places is left to compute. Each
+# picture is moved by up to two pixels and mirrored at random, so that 4,000 seem more.
 
 # %%
 def photographs(x, labels, batch_size=64):

@@ -7,7 +7,8 @@ Pictures come with sentences, though, and a sentence can name what nobody listed
 one for sentences, to send what belongs together to the same point, and all else somewhere else. Then searching is measuring a
 distance, and a class is a sentence. You will write the loss in six lines and see that it treats both sides alike; find the
 right one of 200 sentences for a picture, and the right picture for a sentence; leave out the strangers, and see all of it
-collapse into one point; change a single word of a caption; and name shapes in colours in which they were never shown.
+collapse into one point; change a single word of a caption; and name shapes in colours in which they were never shown, once the
+pictures were lit by coloured lamps.
 Expected: recall@1 above 0.9 among 200 (chance 0.005).
 
 Papers: Radford et al. 2021, arXiv:2103.00020 (published: 76.2 % of ImageNet without one of its labels); van den Oord, Li &
@@ -107,8 +108,11 @@ print("  " + "\n  ".join(test_captions[:3]))
 # Convolutions and one look over the whole picture (attention, lesson 29) make a vector of a picture; a Transformer that reads
 # from left to right makes one of a sentence, taken where it ends. Neither knows of the other, or of colours and kinds.
 #
-# And the ablation. What belongs together shall be together: why not say only that, 1 - cosine? Train one network with each.
-# (The second gets a quarter of the epochs; after that its loss is 0, and there is nothing more to learn.)
+# In each epoch every picture gets a lamp of its own: its red, green and blue are each made 0.3 to 1 times as bright. A red
+# shape stays a red shape, and how the lamp shines is to be seen on the ground. What that is good for comes at the end.
+#
+# And two ablations. What belongs together shall be together: why not say only that, 1 - cosine? (That network gets a sixth of
+# the epochs; after that its loss is 0, and there is nothing more to learn.) And one network sees all pictures in white light.
 
 # %%
 EMBED = 64
@@ -149,10 +153,15 @@ def cosines(model, images, ids):
     """Pictures down, sentences across (N, M)."""
     return points(model.encode_image, images) @ points(model.encode_text, ids).T
 
+def under_lamps(images, darkest=0.3):
+    return images * rng.uniform(darkest, 1, (len(images), 3, 1, 1)).astype(np.float32)
+
 models, recalls = {}, {}
-for name, loss_of, epochs in (("CLIP", with_strangers, lesson.pick(16, 1)), ("pairs only", pairs_only, lesson.pick(4, 1))):
+for name, loss_of, darkest, epochs in (("CLIP", with_strangers, 0.3, lesson.pick(24, 1)),
+                                       ("white light", with_strangers, 1, lesson.pick(24, 1)),
+                                       ("pairs only", pairs_only, 0.3, lesson.pick(4, 1))):
     models[name] = new_model(number)
-    recalls[name] = train(models[name], loss_of, lambda: (images, ids), (test_images, test_ids), epochs,
+    recalls[name] = train(models[name], loss_of, lambda: (under_lamps(images, darkest), ids), (test_images, test_ids), epochs,
                           batch_size=lesson.pick(128, 32))
 
 # %% [markdown]
@@ -164,11 +173,11 @@ for name, loss_of, epochs in (("CLIP", with_strangers, lesson.pick(16, 1)), ("pa
 # %%
 found = {name: cosines(model, test_images, test_ids) for name, model in models.items()}
 clip, collapsed, apart = found["CLIP"], found["pairs only"], ~np.eye(CANDIDATES, dtype=bool)
-print(f"among {CANDIDATES}                         recall@1   recall@5")
-print(f"  {'chance':<28} {1 / CANDIDATES:>8.3f} {5 / CANDIDATES:>10.3f}")
+print(f"among {CANDIDATES}                            recall@1   recall@5")
+print(f"  {'chance':<31} {1 / CANDIDATES:>8.3f} {5 / CANDIDATES:>10.3f}")
 for name, matrix in found.items():
     for way, scores in ((f"{name}, picture -> caption", matrix), (f"{name}, caption -> picture", matrix.T)):
-        print(f"  {way:<28} {recall_at_k(scores):>8.3f} {recall_at_k(scores, 5):>10.3f}")
+        print(f"  {way:<31} {recall_at_k(scores):>8.3f} {recall_at_k(scores, 5):>10.3f}")
 lesson.claim("picture -> caption: recall@1 among 200", recall_at_k(clip), ">=", 0.9, row="R01", kind="O",
              baseline=recall_at_k(collapsed), oracle=1)
 lesson.claim("caption -> picture: recall@5 among 200", recall_at_k(clip.T, 5), ">=", 0.98, row="R03", kind="O",
@@ -223,15 +232,11 @@ lesson.claim("captions with one thing wrong: rejected", np.mean([*share["CLIP"].
 # %% [markdown]
 # ## A class is a sentence
 #
-# Now the four pairs of colour and kind that were kept. (The promise below is the one that is not kept on every seed: of the four
-# new pairs 0.98, 0.85 and 0.49 were named right on three seeds. Keeping six pairs out, or one of each kind, gave 0.47 to 0.82. What
-# fails is the putting together, for pairs that were trained on are named; which of the two networks fails is not known yet.) Nobody trained a classifier; we make one out of words. Each pair is
-# said in 18 ways, both sizes and nine places; a picture belongs to the class of the nearest of these sentences. First the
-# classes are the four new ones: neither the colour alone nor the kind alone tells which, and chance is 1 / 4.
-#
-# Then all 24 are allowed, chance 1 / 24. That is harder, and not because of the number: of what was trained on, nearly all is
-# named right. But where a colour was seen with two kinds only, a third one tends to be called by one of those. Whoever trains
-# knows only what there was, and is drawn to it (Chao et al. 2016, arXiv:1605.04253, who found the same in photographs).
+# Now the four pairs of colour and kind that were kept. Nobody trained a classifier; we make one out of words. Each pair is said
+# in 18 ways, both sizes and nine places; a picture belongs to the class of the nearest of these sentences. First the classes
+# are the four new ones: neither the colour alone nor the kind alone tells which, and chance is 1 / 4. Then all 24 are allowed,
+# chance 1 / 24, and it shows how a third kind in a colour that was seen with two tends to be called by one of those. Whoever
+# trains is drawn to what there was (Chao et al. 2016, arXiv:1605.04253, who found the same in photographs).
 
 # %%
 classes = [(color, kind) for color in SHAPE_COLORS for kind in SHAPE_KINDS]
@@ -242,15 +247,48 @@ truth = np.array([classes.index((scene[0].color, scene[0].kind)) for scene in si
 new, new_classes = np.array([is_unseen(scene) for scene in singles]), np.array([pair in unseen for pair in classes])
 pool, prompt_ids = draw_shapes(singles, SIDE), numbered(sum(prompts, []), number)
 
+def naming(of_pictures, of_sentences):
+    """Points: which of the 24 each picture is called, and the shares named right: new of 4, new of 24, trained on of 24."""
+    scores = (of_pictures @ of_sentences.T).reshape(len(of_pictures), 24, 18).max(axis=2)
+    of_all, of_new = scores.argmax(axis=1), np.where(new_classes, scores, -1).argmax(axis=1)
+    return of_all, [(said == truth)[group].mean() for said, group in ((of_new, new), (of_all, new), (of_all, ~new))]
+
 named, right = {}, {}
 for name, model in models.items():
-    scores = cosines(model, pool, prompt_ids).reshape(len(pool), 24, 18).max(axis=2)
-    named[name], of_new = scores.argmax(axis=1), np.where(new_classes, scores, -1).argmax(axis=1)
-    right[name] = [(said == truth)[group].mean() for said, group in ((of_new, new), (named[name], new), (named[name], ~new))]
+    named[name], right[name] = naming(points(model.encode_image, pool), points(model.encode_text, prompt_ids))
     print("  {:<12} named right: never seen, of those 4 {:.3f}, of all 24 {:.3f}; trained on, of all 24 {:.3f}".format(
         name, *right[name]))
 lesson.claim("colour and kind never seen together: named, of 4", right["CLIP"][0], ">=", 0.8, row="R02", kind="O",
-             baseline=right["pairs only"][0], oracle=1)
+             baseline=right["white light"][0], oracle=1)
+
+# %% [markdown]
+# Which of the two networks cannot put together what it knows, in white light? Suppose that a point were a sum, one vector for
+# each word of the caption. Fit the vectors to what was trained on (least squares), and put sums in the place of the points.
+# Sums for the pictures (which are told what is to be seen) are found by the sentences of the new pairs; sums for the sentences
+# change little. So the sentences were put together well, and it is the network of the pictures that fails. It knows the colour,
+# but reads the kind wrong: in each of the two colours it was shown two kinds, had only these two to tell apart, and may do that
+# by filters for this one colour. Six colours are six exact points, and nothing asks what lies between them. Under lamps every
+# kind is seen in many colours, and the filters that find its corners have to do without the colour.
+#
+# (The darkest lamp and the epochs were chosen on other seeds. On three of them, taken because white light did badly there, it
+# left 0.48, 0.86 and 0.94 of the new pairs named right, and lamps made that 0.98, 0.91 and 0.99. Lamps down to 0.15 did nearly
+# as well, 0.5 is too little. Grey pictures, words left out of captions and stronger weight decay did not help on every seed.
+# Which pairs are kept matters too: on seeds 0 to 4 white light names 0.67 to 1.00 of the new ones right, and of all 24 0.42 to
+# 0.96; lamps 0.93 to 0.99, and 0.80 to 0.97.)
+
+# %%
+def of_sums(points, ids, fit):
+    """The points that sums of one vector a word would give, fitted to those of the rows `fit`."""
+    said = (ids[:, :, None] == np.arange(1, len(number) + 1)).any(axis=1).astype(np.float64)
+    sums = said @ np.linalg.lstsq(said[fit], points[fit], rcond=None)[0]
+    return sums / np.sqrt((sums ** 2).sum(axis=1, keepdims=True))
+
+pool_ids = numbered([caption(scene, SIDE) for scene in singles], number)
+for name in ("CLIP", "white light"):
+    seen, read = points(models[name].encode_image, pool), points(models[name].encode_text, prompt_ids)
+    sums = of_sums(seen, pool_ids, ~new), of_sums(read, prompt_ids, ~np.repeat(new_classes, 18))
+    shares = [naming(*pair)[1][0] for pair in ((seen, read), (sums[0], read), (seen, sums[1]))]
+    print("  {:<12} new, of those 4: {:.3f}, with sums for pictures {:.3f}, for sentences {:.3f}".format(name, *shares))
 
 # %% [markdown]
 # ## The real thing
@@ -258,7 +296,7 @@ lesson.claim("colour and kind never seen together: named, of 4", right["CLIP"][0
 # `--data FOLDER`: 995 emoji, each with its name and some key words, 199 of them kept for the test. Some 800 pairs are very few
 # (the paper had 400 million), and nearly a quarter of the words of a test text was never seen in training. In every epoch each
 # picture is moved a little and perhaps mirrored, and of its words some are left out and all are shuffled. About a minute. (The
-# bounds come from a single trial, seed 0: 21 and 9 times chance.)
+# bounds come from a single trial, seed 0: 21 and 9 times chance. Another draw gave 17 and 8.9.)
 
 # %%
 def emoji():
@@ -320,7 +358,7 @@ if lesson.draws:
 
     curves = {name: (np.arange(1, len(values) + 1), values) for name, values in recalls.items()}
     plot_curves(curves, "epoch", f"recall@1 among {CANDIDATES}", axes=axes[0, 1],
-                title="With and without the others of the batch")
+                title="With and without strangers, and lamps")
 
     panel, hits = axes[1, 0], named["CLIP"] == truth
     table = np.array([hits[truth == i].mean() if (truth == i).any() else 0 for i in range(24)]).reshape(6, 4)
