@@ -374,6 +374,8 @@ if lesson.draws:
                                       (axes[1, 1], "Depth of brackets", depth_curves, "nats"),
                                       (axes[1, 2], "Is the next coin the same?", coin_curves, "nats")):
         plot_curves({name: running_mean(losses, 20) for name, losses in group.items()}, "step", what, "y", title, panel)
+    axes[0, 0].set_ylim(top=4)                                      # room for the legend above the curves
+    axes[0, 0].legend(frameon=False, fontsize=9, loc="upper right", ncols=2)
     order = np.argsort(-let_in[marked].mean(axis=0))
     for panel, title, values, limit in ((axes[0, 1], "Input gates", let_in, (0, 1)), (axes[0, 2], "Forget gates", keep, (0, 1)),
                                         (axes[1, 0], "Memory", memory, (-np.abs(memory).max(), np.abs(memory).max()))):

@@ -259,7 +259,7 @@ for name, model in models.items():
     print("  {:<12} named right: never seen, of those 4 {:.3f}, of all 24 {:.3f}; trained on, of all 24 {:.3f}".format(
         name, *right[name]))
 lesson.claim("colour and kind never seen together: named, of 4", right["CLIP"][0], ">=", 0.8, row="R02", kind="O",
-             baseline=right["white light"][0], oracle=1)
+             baseline=right["pairs only"][0], oracle=1)
 
 # %% [markdown]
 # Which of the two networks cannot put together what it knows, in white light? Suppose that a point were a sum, one vector for
