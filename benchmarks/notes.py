@@ -1,7 +1,7 @@
 """What was aimed at, and why a workload is slower than that. Written by hand; `python -m benchmarks table` prints it."""
 
-# Ratio to PyTorch's eager mode with two threads: what the arrays were to reach. Set by sketches on a processor with AVX-512,
-# where NumPy's exp and tanh are several times as fast as with AVX2.
+# Ratio to PyTorch's eager mode with two threads: what the arrays were to reach. Set by sketches on a processor with AVX-512.
+# With AVX2 NumPy's exp and tanh take several times as long; so the same code missed other rows there (2026-11-27_all.json).
 TARGETS = {
     "tiny_ops": 0.45, "mlp_tiny": 0.40, "mlp_mnist": 1.2, "conv3x3": 2.0, "conv5x5": 1.9, "conv_stride2": 1.7,
     "conv1x1": 1.05, "lenet": 1.5, "lstm": 1.9, "gru": 0.9, "attention_128": 1.5, "attention_1024": 1.5,
@@ -19,26 +19,30 @@ WHY = {
         "Looking for overwritten arrays only in nodes older than the last write gave a few percent; a tape without "
         "those guarantees reached 0.45.",
     "mlp_tiny":
-        "Python, as in tiny_ops. One node for x W' + b instead of three took a fifth off.",
+        "Python, as in tiny_ops. One node for x W' + b instead of three took a fifth off; products that BLAS would not share "
+        "go to it directly, another tenth.",
     "mlp_mnist":
         "BLAS, at PyTorch's own speed, and Adam: a dozen passes over 670,000 numbers, and one that joins the gradients. "
         "Going parameter by parameter instead gave nothing; the compiled loop is one pass. One node for x W' + b, whose "
         "gradient lies in the order of W, took a fifth off; larger blocks a sixth off Adam. Sharing "
         "products among our threads instead of OpenBLAS's costs 4 % here and saves a quarter of lenet and of unet.",
     "conv1x1":
-        "At the target within its noise: images are multiplied as they lie, without a copy, and what is left is BLAS "
-        "and the writing of y.",
+        "Images are multiplied as they lie, without a copy; what is left is BLAS (64 x 64 times 64 x 1024, at 75 of the 100 "
+        "GFLOP/s that a core reaches on large squares) and the writing of y. With AVX2 the same code took 0.98.",
     "cross_entropy_10":
-        "Of 0.55 ms the kernel takes 0.37, for a maximum, an exponential and a sum of rows of ten numbers; Python's "
-        "walk through loss and mean takes the rest. One maximum for all rows replaced NumPy's maximum of short rows, "
-        "which cost more than all the rest of forward. PyTorch takes 0.4 ms.",
+        "Half is the kernel, for a maximum, an exponential and a sum of rows of ten numbers; Python's walk through loss and "
+        "mean takes the rest. One maximum for all rows replaced NumPy's maximum of short rows, which cost more than all the "
+        "rest of forward.",
     "cross_entropy_5000":
-        "The exponential (1.5 to 2.3 ns a number with AVX2) and the passes over 20 MB. Saving p - one_hot, so that "
-        "backward is one pass, and blocks shared by two threads brought it from 2.2.",
+        "At the target within its noise: the exponential (0.6 ns a number with AVX-512, 2 with AVX2), the maximum of long rows "
+        "and the passes over 20 MB. Saving p - one_hot, so that backward is one pass, and blocks shared by two threads brought "
+        "it from 2.2; larger blocks, for which two threads hand over Python's lock less often, a tenth more.",
     "gelu":
-        "NumPy has no erf: exp (2.3 ns a number), copysign (1 ns) and some twenty cheap passes over blocks, shared by "
-        "two threads. Writing into scratch instead of new arrays and saving the slope brought it from 5.9; smaller "
-        "blocks were slower. The same polynomial as a compiled loop takes half of PyTorch's time.",
+        "NumPy has no erf: exp and copysign (0.6 ns a number each) and some twenty cheap passes (0.11 ns each as long as they "
+        "stay in the cache) come to 3 ns, half of it for each of two threads; measured are 3.3. The rest is Python's lock, "
+        "which two threads hand to each other at every call (5 us): blocks that would stay in the cache best need too many "
+        "calls. Writing into scratch instead of new arrays, saving the slope and larger blocks brought it from 5.9. The same "
+        "polynomial as a compiled loop takes two thirds of PyTorch's time.",
     "max_pool":
         "At the target within its noise. Most of it is backward: four strided comparisons (3.1 ns an output) and four "
         "strided writes (3.7 ns). Going through contiguous lines gave nothing.",
@@ -48,8 +52,8 @@ WHY = {
         "for very small vocabularies. The compiled loop is one pass.",
     "adam":
         "A dozen passes in blocks shared by two threads, and one that joins the gradients. Blocks of 131,072 numbers "
-        "instead of half as many brought it from 0.71 to 0.59. The compiled loop is one pass and takes a quarter of "
-        "PyTorch's time.",
+        "instead of half as many brought it from 0.71 to 0.59; three later runs gave 0.67, 0.67 and 0.87, with a spread of up "
+        "to a half. The compiled loop is one pass and takes a third of PyTorch's time.",
     "lstm":
         "Of 32 ms BLAS takes 19 and tanh 4; the rest are a dozen small calls a step. Halves of the batch in two "
         "threads lose at N = 32 and win a third at N = 128.",
@@ -57,8 +61,14 @@ WHY = {
         "Two exponentials a score (2.4 ns each) and five products (1.3 ns each).",
     "elementwise":
         "At the target within its noise: exp and tanh of NumPy, shared by two threads.",
+    "layer_norm":
+        "At the target within its noise. Some twenty passes, of which two threads do half each, and Python's lock at every "
+        "call, as in gelu. With one thread smaller blocks would fit the cache, but it took 6.2 ms instead of 3.7.",
     "lenet":
-        "Convolution 80 %; of that BLAS three fifths, copying windows a sixth, writing maps an eighth.",
+        "Convolution 75 %; of that BLAS two thirds, at 75 to 85 of the 100 GFLOP/s that a core reaches on large squares, "
+        "copying windows a sixth. PyTorch's convolutions do not copy. Windows by gradients instead of gradients by windows took a "
+        "quarter off the weights' gradient; copying windows along lines only, and adding up one product for each line of the "
+        "kernel, would save a twentieth of the step.",
     "unet":
-        "Mostly convolution; of that BLAS three fifths, copying windows a sixth, writing maps an eighth.",
+        "Mostly convolution; of that BLAS two thirds, copying windows a sixth.",
 }
