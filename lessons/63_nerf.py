@@ -181,8 +181,8 @@ lesson.claim("without the sines: dB lost", quality["NeRF"] - quality["without si
 # the middle); after 80 steps it is where NeRF is after 400, within 1.3 dB. NeRF after 80 is 12 dB lower. It matters how Adam
 # is told: with one rate for table and network, and averages as long as usual, it was 0.22 to 0.30, and 1 to 3 dB less than
 # NeRF. Most of that came from the averages: one of squares over the last thousand steps still has the large first gradients in
-# it after eighty, and keeps all steps small. (Both rates and both averages were chosen on five other seeds. The bounds below
-# are the middle of five seeds less three median deviations, rounded: we had hoped for 0.2 and 0.)
+# it after eighty, and keeps all steps small. (Both rates and both averages were chosen on five other seeds. The bounds below,
+# 0.35 and -2, lie three median deviations from the middle of five seeds, rounded: we had hoped for 0.2 and 0.)
 
 # %%
 grid, points = HashField(**GRID).grid, rng.uniform(-1, 1, (200, 3)).astype(np.float32)
