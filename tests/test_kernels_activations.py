@@ -1,4 +1,6 @@
 """GELU and SiLU on every face: equal to their definitions and to PyTorch, exact in float32, in every memory layout."""
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -6,6 +8,7 @@ from hypothesis import strategies as st
 
 import tinygrad_edu as tg
 from tinygrad_edu import Tensor, functional as F
+from tinygrad_edu.kernels import activations
 from tinygrad_edu.testing.strategies import layouts
 from tinygrad_edu.threads import set_threads, thread_count
 from kernel_faces import CLOSE, FACES, draw_array, equals_definition
@@ -47,6 +50,21 @@ def test_in_float32_as_exact_as_float32(face, name, limit):
     assert y.dtype == gx.dtype == np.float32
     np.testing.assert_allclose(y, wide, rtol=3e-7, atol=1e-6 if name == "silu" else 5e-7)    # 8 itself is known to 5e-7
     np.testing.assert_allclose(gx, gwide, rtol=limit, atol=limit)
+
+
+def test_the_fitted_fraction_is_as_close_to_the_tail_as_promised():
+    a, (k, p, q, r, s, t) = np.linspace(0, 40, 40_002), activations.TAIL
+    phi = np.exp(-a * a / 2) / math.sqrt(2 * math.pi)
+    tail = np.array([0.5 * math.erfc(v / math.sqrt(2)) for v in a])
+    assert np.abs(phi / (k * a + p + q / (a + r + s / (a + t))) - tail).max() < 6.2e-8
+
+
+@pytest.mark.filterwarnings("error")
+def test_where_the_fraction_divides_by_zero_or_overflows():
+    x = np.array([-1e30, -3.75893259, 3.75893259, 1e30], "float32")       # a + t is 0, and a^2 infinite
+    with tg.kernel_face("arrays"):
+        y, _ = value_and_gradient(F.gelu, x)
+    np.testing.assert_allclose(y, [0, -3.207117e-4, 3.7586119, 1e30], rtol=1e-6, atol=2.5e-7)
 
 
 @every_face

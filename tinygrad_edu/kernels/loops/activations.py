@@ -13,14 +13,14 @@ from .exponential import exp
 
 ZERO, HALF, ONE, THREE = map(np.float32, (0, 0.5, 1, 3))
 PER_ROOT_2PI, ROOT, CUBE = map(np.float32, (1 / math.sqrt(2 * math.pi), activations.ROOT, activations.CUBE))
-P, B5, B4, B3, B2, B1 = map(np.float32, (activations.TAIL_P, *activations.TAIL_B))
+K, P, Q, R, S, T = map(np.float32, activations.TAIL)
 
 
 def normal(x):
     """Phi(x) and phi(x)."""
     phi = PER_ROOT_2PI * exp(-HALF * x * x)
-    t = ONE / (ONE + P * abs(x))
-    tail = phi * t * (B1 + t * (B2 + t * (B3 + t * (B4 + t * B5))))
+    a = abs(x)
+    tail = phi / (K * a + P + Q / (a + R + S / (a + T)))
     return ONE - tail if x > ZERO else tail, phi
 
 
