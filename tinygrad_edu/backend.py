@@ -121,8 +121,9 @@ def to_numpy(array):
 def sum_rows(ids, rows, length):
     """total (length, ..) with total[ids[i]] += rows[i] from zero, repeated ids add up: ids (n,) integers, rows (n, ..).
 
-    NumPy's add.at goes element by element. Instead, after sorting: of each id the first row at once, then every second one,
-    and so on; the ids that occur more often than that pays for, one by one, all their rows at once.
+    NumPy's add.at goes element by element. Instead ids are sorted, and the distinct ones ordered by how often they occur: then
+    a second row is added to the first few of them at once, a third to fewer, and so on. Ids that occur more often than that
+    pays for get the sum of all their rows, one id at a time.
     """
     xp = array_module(rows)
     total = xp.zeros((length,) + rows.shape[1:], rows.dtype)
@@ -131,17 +132,20 @@ def sum_rows(ids, rows, length):
         return total
     ids = ids % max(length, 1)                              # -1 is the last row
     order = np.argsort(ids.astype(np.min_scalar_type(length)), kind="stable")       # short integers are sorted by their digits
-    starts = np.flatnonzero(np.diff(ids[order], prepend=-1))
-    counts, ids = np.diff(starts, append=len(ids)), ids[order[starts]]
+    ids = ids[order]
+    starts = np.flatnonzero(np.diff(ids, prepend=-1) != 0)
+    counts = np.diff(starts, append=len(ids))
+    most_first = np.argsort(-counts, kind="stable")
+    starts, counts = starts[most_first], counts[most_first]
 
-    often = counts > 16
-    for id, start, count in zip(ids[often], starts[often], counts[often]):
-        total[id] = rows.take(order[start : start + count], axis=0).sum(axis=0)
-    ids, starts, counts = ids[~often], starts[~often], counts[~often]
-    total[ids] = rows.take(order[starts], axis=0)
-    for i in range(1, counts.max(initial=0)):
-        some = counts > i                                   # the ids that occur once more
-        total[ids[some]] += rows.take(order[starts[some] + i], axis=0)
+    sums = rows.take(order[starts], axis=0)                 # of each distinct id the first row
+    often = np.count_nonzero(counts > 32)
+    for i in range(often):
+        sums[i] = rows.take(order[starts[i] : starts[i] + counts[i]], axis=0).sum(axis=0)
+    for k in range(1, counts[often:].max(initial=0)):       # and the next one, of those that have one
+        some = slice(often, np.count_nonzero(counts > k))
+        sums[some] += rows.take(order[starts[some] + k], axis=0)
+    total[ids[starts]] = sums
     return total
 
 
