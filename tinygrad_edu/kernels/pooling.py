@@ -134,8 +134,8 @@ class MaxPool2d(_Pool):
         def work(part):
             for i in backend.blocks(x[part], math.prod(self.size), _BLOCK):
                 xi, yi, gi = self.padded(x[part][i]), y[part][i], gx[part][i]
-                equal = [xi[:, k, l] == yi for k, l in places]                              # (3)
-                share = gy[part][i] / sum(e.astype(gy.dtype) for e in equal)
+                equal = [(xi[:, k, l] == yi).astype(gy.dtype) for k, l in places]           # (3)
+                share = gy[part][i] / sum(equal)
                 if self.side_by_side:
                     for (k, l), e in zip(places, equal):
                         xp.multiply(share, e, out=gi[:, k, l])
