@@ -215,7 +215,8 @@ class _Convolution(Kernel):
                 gY = self._grouped(gY[:, before : before + OH * n * to.width])
                 for i in self._columns(gY, W):
                     P = to.unfold(lines, n, i.start, gY[..., i].shape[2], xp)
-                    gW += self._grouped(P) @ gY[..., i].swapaxes(1, 2)
+                    P, gYi = self._grouped(P), gY[..., i].swapaxes(1, 2)
+                    gW += P @ gYi if self.groups > 1 else P[0].dot(gYi[0])              # dot: see threads.py
             return gW
 
         gW = sum(in_threads(work, x, self._effort(weight, (OH, OW))))

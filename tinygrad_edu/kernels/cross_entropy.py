@@ -56,7 +56,7 @@ class CrossEntropy(Kernel):
                 top = tops[part][i] = largest(xi)                               # (1)
                 xp.subtract(xi, top, out=e)                                     # (2)
                 xp.exp(e, out=e)
-                s = e @ ones                                                    # (3)
+                s = e.dot(ones)                                                 # (3)
                 xp.log(s, out=log_s[part][i])
                 e /= s
 

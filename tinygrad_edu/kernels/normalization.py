@@ -17,7 +17,8 @@ Layouts. Layer and RMS norm, in this file: M rows of D numbers, a scale for each
 scale for each channel instead: see group_norm.py and batch_norm.py.
 
 Speed. Work goes on in blocks that stay in the cache, two threads sharing them. Sums along rows are products with a vector of
-ones, which BLAS does several times as fast as NumPy's sum. Only x, mu and r are saved; h is made again.
+ones, which BLAS does several times as fast as NumPy's sum; where they are few, as `dot` (see threads.py). Only x, mu and r
+are saved; h is made again.
 
 Ioffe & Szegedy 2015 (arXiv:1502.03167), Ba et al. 2016 (1607.06450), Wu & He 2018 (1803.08494), Ulyanov et al. 2016
 (1607.08022), Zhang & Sennrich 2019 (1910.07467).
@@ -80,8 +81,8 @@ class LayerNorm(Kernel):
                 r_i, gy_i, g = r[part][i], gy[part][i], gx[part][i]
                 h = x[part][i] - mu[part][i]                                            # (4) again, still without r
                 xp.multiply(gy_i, h, out=g)
-                gw += r_i.T @ g                                                         # undo (5)
-                gb += xp.ones((1, len(g)), x.dtype) @ gy_i
+                gw += r_i.T.dot(g)                                                      # undo (5)
+                gb += xp.ones((1, len(g)), x.dtype).dot(gy_i)
                 h *= r_i * r_i * r_i * (g @ w_mean)         # through r:  r h mean(w gy h)
                 h += r_i * (gy_i @ w_mean)                  # through mu: r mean(w gy)
                 xp.multiply(gy_i, w, out=g)                                             # undo (4) to (1)
@@ -137,7 +138,7 @@ class RMSNorm(Kernel):
             for i in in_blocks(x[part]):
                 xi, r_i, gy_i, g = x[part][i], r[part][i], gy[part][i], gx[part][i]
                 xp.multiply(gy_i, xi, out=g)
-                gw += r_i.T @ g                                                         # undo (5)
+                gw += r_i.T.dot(g)                                                      # undo (5)
                 through_r = xi * (r_i * r_i * r_i * (g @ w_mean))                       # r h mean(w gy h)
                 xp.multiply(gy_i, w, out=g)                                             # undo (4) to (2)
                 g *= r_i

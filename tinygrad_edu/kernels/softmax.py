@@ -62,7 +62,7 @@ class Softmax(Kernel):
                 xi, yi = x[part][i], y[part][i]
                 xp.subtract(xi, xi.max(axis=1, keepdims=True), out=yi)                       # (1)
                 xp.exp(yi, out=yi)
-                yi /= yi @ ones                                                 # (2) and (3)
+                yi /= yi.dot(ones)                                              # (2) and (3)
 
         in_threads(work, x, 8 * D)
 
@@ -74,7 +74,7 @@ class Softmax(Kernel):
             for i in backend.blocks(y[part], D, _BLOCK):
                 yi, gy_i, g = y[part][i], gy[part][i], gx[part][i]
                 xp.multiply(gy_i, yi, out=g)
-                xp.subtract(gy_i, g @ ones, out=g)
+                xp.subtract(gy_i, g.dot(ones), out=g)
                 g *= yi
 
         in_threads(work, y, 4 * D)
@@ -95,7 +95,7 @@ class LogSoftmax(Softmax):
             for i in backend.blocks(x[part], D, _BLOCK):
                 xi, yi = x[part][i], y[part][i]
                 xp.subtract(xi, xi.max(axis=1, keepdims=True), out=yi)                       # (1)
-                yi -= xp.log(xp.exp(yi) @ ones)                                 # (2) and (3)
+                yi -= xp.log(xp.exp(yi).dot(ones))                              # (2) and (3)
 
         in_threads(work, x, 8 * D)
 
@@ -107,7 +107,7 @@ class LogSoftmax(Softmax):
             for i in backend.blocks(y[part], D, _BLOCK):
                 gy_i, g = gy[part][i], gx[part][i]
                 xp.exp(y[part][i], out=g)                                       # p again
-                g *= gy_i @ ones
+                g *= gy_i.dot(ones)
                 xp.subtract(gy_i, g, out=g)
 
         in_threads(work, y, 8 * D)
