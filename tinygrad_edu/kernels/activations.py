@@ -16,8 +16,8 @@ TanhGELU is the paper's own approximation, and s(u) = (1 + tanh(u / 2)) / 2.
 
 Everything that the slope needs is at hand in the forward pass, so forward saves the slope, and backward is one product. The
 passes run over blocks that stay in the cache, two threads sharing the blocks. The loops save nothing but x and make the
-slope again: there e^x costs no more than reading a number from memory. On a million numbers the arrays are 2 to 4 times as
-fast as the compositions, forward and backward.
+slope again: there e^x costs no more than reading a number from memory. On a million numbers, forward and backward, the
+arrays are 12 times as fast as the composition (GELU), 4 times (TanhGELU) and twice (SiLU).
 
 Hendrycks & Gimpel 2016, Gaussian error linear units, arXiv:1606.08415; Elfwing et al. 2017 (SiLU), arXiv:1702.03118.
 """

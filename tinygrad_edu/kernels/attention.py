@@ -15,7 +15,7 @@ The matrix s is T x S, for long sequences by far the largest array. It is never 
 again, block by block. What lies wholly in the future of a block, or before its window, is not computed at all.
 
 Vaswani et al. 2017 (arXiv:1706.03762); without the T x S matrix: Dao et al. 2022 (2205.14135); grouped queries: Ainslie
-et al. 2023 (2305.13245). Forward and backward of 8 x 4 heads, E = 32, causal, two threads: 1.3 to 1.6 times PyTorch's time at
+et al. 2023 (2305.13245). Forward and backward of 8 x 4 heads, E = 32, causal, two threads: 1.1 to 1.6 times PyTorch's time at
 T = 128 and at T = 1024. Peak memory of one head, T = 4096: 3.3 MiB a thread; one T x T array would take 64.
 """
 import math

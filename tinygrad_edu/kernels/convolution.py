@@ -27,7 +27,7 @@ The transposed convolution does to x what the gradient of a convolution does to 
 `correlate`, `spread` and `weight_gradient` are what remains of the sum of gy[o] weight[o, c] x[c] without gy, x or weight.
 Only x and weight are saved; P is made again, a few images or lines at a time. Two threads share the batch.
 Measured on two cores, forward and backward, beside PyTorch with two threads: 1.4 to 1.8 times its time for 3x3 kernels on
-images of 32 x 32 x 32, 0.8 to 0.9 for 5x5 on one channel, 1.3 to 1.6 for stride 2, 1 to 1.4 for 1x1.
+images of 32 x 32 x 32, 0.7 to 0.9 for 5x5 on one channel, 1.3 to 1.6 for stride 2, 1 to 1.4 for 1x1.
 
 LeCun et al. 1989, Backpropagation applied to handwritten zip code recognition; Zeiler et al. 2010, Deconvolutional networks.
 """

@@ -126,10 +126,9 @@ class Adam(Optimizer):
         m, v = _moments(_decayed(g, w, options), state, options)
         if options["amsgrad"]:
             v = xp.maximum(state["v_max"], v, out=state["v_max"])
-        root = xp.sqrt(v)
-        root /= math.sqrt(1 - b2 ** t)
-        root += options["eps"]
-        w -= options["lr"] / (1 - b1 ** t) * m / root
+        root, c = xp.sqrt(v), math.sqrt(1 - b2 ** t)            # both sides of the last fraction times c: a pass less
+        root += options["eps"] * c
+        w -= options["lr"] * c / (1 - b1 ** t) * m / root
 
     def update_all(self, w, g, state, t, options):
         if options["amsgrad"] or not fused_adam(w, g, state, t, options):
