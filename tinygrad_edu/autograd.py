@@ -318,10 +318,12 @@ def _fit(gx, x, node, gy):
 
 def sum_to(g, shape):
     """The adjoint of broadcasting: sum `g` over the axes that broadcasting `shape` to `g.shape` had stretched."""
+    if g.shape == shape:
+        return g
     lead = g.ndim - len(shape)
     stretched = tuple(i + lead for i, n in enumerate(shape) if n == 1 and g.shape[i + lead] != 1)
     axes = tuple(range(lead)) + stretched
-    return g.sum(axis=axes, keepdims=True).reshape(shape) if axes else g.reshape(shape)
+    return g.sum(axis=axes, keepdims=True).reshape(shape)
 
 
 def _is_borrowed(gx, gy, gxs, node):

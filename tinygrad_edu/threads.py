@@ -123,7 +123,7 @@ def each(function, x):
 
 
 def product(a, b):
-    """a @ b, a large product of two matrices shared among our threads, cut along its longer side.
+    """a @ b of arrays or Tensors, a large product of two matrices shared among our threads, cut along its longer side.
 
     OpenBLAS would share it among its own, which then go on spinning for a while, on the cores that ours need next.
     """

@@ -20,18 +20,16 @@ class MatMul(Function):
     """Y = A B;   dA = dY B',  dB = A' dY"""
     def forward(self, a, b):
         self.save(a, b)
-        if b.ndim == 2 and a.ndim > 2:                  # one large product instead of a batch of small ones
-            return product(_rows(a), b).reshape(a.shape[:-1] + b.shape[-1:])
-        return product(a, b)
+        return _times(a, b)
     def backward(self, gy):
         a, b = self.saved
         ga = gb = None
         if self.needs(0):
-            ga = sum_to(matmul(gy, b.swapaxes(-1, -2)), a.shape)
+            ga = sum_to(_times(gy, b.swapaxes(-1, -2)), a.shape)
         if self.needs(1) and b.ndim == 2 and a.ndim > 2:
-            gb = matmul(_rows(a).swapaxes(0, 1), _rows(gy))
+            gb = product(_rows(a).swapaxes(0, 1), _rows(gy))
         elif self.needs(1):
-            gb = sum_to(matmul(a.swapaxes(-1, -2), gy), b.shape)
+            gb = sum_to(product(a.swapaxes(-1, -2), gy), b.shape)
         return ga, gb
 
 class Linear(Function):
@@ -41,13 +39,13 @@ class Linear(Function):
     """
     def forward(self, x, w, b=None):
         self.save(x, w)
-        y = product(_rows(x), w.T).reshape(x.shape[:-1] + w.shape[:1])
+        y = _times(x, w.T)
         return y if b is None else y + b
     def backward(self, gy):
         x, w = self.saved
         rows = _rows(gy)
-        gx = matmul(gy, w) if self.needs(0) else None
-        gw = matmul(rows.swapaxes(0, 1), _rows(x)) if self.needs(1) else None
+        gx = _times(gy, w) if self.needs(0) else None
+        gw = product(rows.swapaxes(0, 1), _rows(x)) if self.needs(1) else None
         return (gx, gw, rows.sum(axis=0))[:len(self.sources)]
 
 class Inverse(Function):
@@ -144,6 +142,12 @@ def trace(a):
 def outer(a, b):
     """All products of two vectors: (N,), (M,) -> (N, M)."""
     return a.reshape(-1, 1) * b.reshape(1, -1)
+
+def _times(a, b):
+    """a @ b, arrays or Tensors; where b is a matrix, one large product instead of a batch of small ones."""
+    if b.ndim == 2 and a.ndim != 2:
+        return product(_rows(a), b).reshape(a.shape[:-1] + b.shape[-1:])
+    return product(a, b)
 
 def _rows(a):
     """a (.., K) as one matrix with K columns."""
