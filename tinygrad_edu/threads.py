@@ -1,9 +1,11 @@
 """Floor 0: work shared among threads. No other file of the library touches threads.
 
 NumPy lets go of Python's lock while it computes, so two threads that each work on half of a batch really run side by
-side. Handing work over costs about 0.04 ms, so only large arrays are shared. Meanwhile BLAS must use one thread a caller:
-its own threads and ours would fight for the same cores. One exception: `a @ b` keeps the lock if its result has 500 numbers
-or fewer, however long the sums are; kernels write such products of matrices as a.dot(b), which lets go of it.
+side. One exception: `a @ b` keeps the lock if its result has 500 numbers or fewer, however long its sums are. Kernels write
+such products of matrices as a.dot(b), which lets go of it.
+
+Handing work over costs about 0.04 ms, so only large arrays are shared. Meanwhile BLAS must use one thread a caller: its own
+threads and ours would fight for the same cores.
 
 How many threads: TINYGRAD_EDU_THREADS or OMP_NUM_THREADS if set, one for each rank of an MPI run, else the number of
 cores that this process may use.
