@@ -28,6 +28,12 @@ def test_every_item_is_worked_on_once_and_answers_keep_their_order():
     assert (seen == 1).all()
 
 
+@pytest.mark.parametrize("ahead, starts", [(0, (0, 33, 67)), (2 * ENOUGH, (0, 35, 68)), (1000 * ENOUGH, (0, 99, 100))])
+def test_the_caller_may_do_more_but_everybody_does_something(ahead, starts):
+    parts = threads.in_threads(lambda part: part, LARGE, ENOUGH, ahead)
+    assert tuple(part.start for part in parts) == starts and [part.stop for part in parts] == [*starts[1:], 101]
+
+
 @pytest.mark.parametrize("array, numbers", [(LARGE, 1), (LARGE[:1], ENOUGH), (LARGE[:0], ENOUGH)])
 def test_small_work_is_not_shared(array, numbers):
     assert threads.in_threads(lambda part: part, array, numbers) == [slice(0, len(array))]

@@ -4,8 +4,9 @@ NumPy lets go of Python's lock while it computes, so two threads that each work 
 side. One exception: `a @ b` keeps the lock if its result has 500 numbers or fewer, however long its sums are. Kernels write
 such products of matrices as a.dot(b), which lets go of it.
 
-Handing work over costs about 0.04 ms, so only large arrays are shared. Meanwhile BLAS must use one thread a caller: its own
-threads and ours would fight for the same cores.
+Handing work over costs about 0.04 ms, so only large arrays are shared; of a matrix product the caller takes more than half,
+for a helper begins late. Where work is many short calls instead of one long one, that gains nothing. Meanwhile BLAS
+must use one thread a caller: its own threads and ours would fight for the same cores.
 
 How many threads: TINYGRAD_EDU_THREADS or OMP_NUM_THREADS if set, one for each rank of an MPI run, else the number of
 cores that this process may use.
@@ -21,6 +22,7 @@ import threading
 import numpy as np
 
 _WORTH_SHARING = 1 << 19        # numbers passed over, about 0.1 ms; less is done faster alone
+_AHEAD = 1 << 17                # numbers passed over until a helper has started
 _LARGE_PRODUCT = 1 << 18        # multiplications: OpenBLAS uses several threads for more
 _inside = threading.local()     # .busy: this thread is working on its part already
 _count = None
@@ -51,18 +53,20 @@ def _first_count():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_threads(work, array, numbers_each=1):
+def in_threads(work, array, numbers_each=1, ahead=0):
     """[work(slice), ..] for slices that cut the first axis of `array` among the threads: the answers, in their order.
 
     numbers_each: how many numbers the work passes over for each item of that axis, all passes together; it decides
-    whether sharing is worth it. Arrays on a GPU are never cut: `work` is called once, with all of it.
+    whether sharing is worth it. ahead: how many of them the caller does before all share the rest equally. Arrays on a GPU
+    are never cut: `work` is called once, with all of it.
     """
     length = len(array)
     count = min(thread_count(), length)
     if count < 2 or length * numbers_each < _WORTH_SHARING or not isinstance(array, np.ndarray) or _busy():
         return [work(slice(0, length))]
 
-    edges, answers = [length * i // count for i in range(count + 1)], queue.SimpleQueue()
+    head = min(ahead // max(1, numbers_each), length - count)
+    edges, answers = [0, *(head + (length - head) * i // count for i in range(1, count + 1))], queue.SimpleQueue()
     first, *others = [slice(a, b) for a, b in zip(edges, edges[1:])]
     with blas_threads(1):
         for place, part in enumerate(others):
@@ -134,9 +138,9 @@ def product(a, b):
     y = np.empty((len(a), b.shape[1]), np.result_type(a, b))
     with blas_threads(1):
         if len(a) >= b.shape[1]:
-            in_threads(lambda rows: np.matmul(a[rows], b, out=y[rows]), a, b.size // 8)
+            in_threads(lambda rows: np.matmul(a[rows], b, out=y[rows]), a, b.size // 8, _AHEAD)
         else:
-            in_threads(lambda columns: np.matmul(a, b[:, columns], out=y[:, columns]), b.T, a.size // 8)
+            in_threads(lambda columns: np.matmul(a, b[:, columns], out=y[:, columns]), b.T, a.size // 8, _AHEAD)
     return y
 
 
