@@ -20,7 +20,7 @@ WHY = {
         "those guarantees reached 0.45.",
     "mlp_tiny":
         "Python, as in tiny_ops. One node for x W' + b instead of three took a fifth off; products that BLAS would not share "
-        "go to it directly, another tenth.",
+        "go to it directly, another tenth; those of backward without a second walk through apply, a twentieth.",
     "mlp_mnist":
         "BLAS, at 130 to 160 GFLOP/s beside PyTorch's 140 to 170, and Adam: a dozen passes over 670,000 numbers, and one that joins the gradients. "
         "Going parameter by parameter instead gave nothing; the compiled loop is one pass. One node for x W' + b, whose "
