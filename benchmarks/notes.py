@@ -27,29 +27,6 @@ WHY = {
         "x W' + b, whose gradient lies in the order of W, took a fifth off; larger blocks a sixth off Adam. Sharing products "
         "among our threads instead of OpenBLAS's costs 4 % here and saves a quarter of lenet and of unet; cutting them along "
         "their longer side, and the caller's part larger than its helper's, saves 4 % each.",
-    "conv1x1": 1.05, "lenet": 1.5, "lstm": 1.9, "gru": 0.9, "attention_128": 1.5, "attention_1024": 1.5,
-    "layer_norm": 4.5, "batch_norm2d": 2.5, "cross_entropy_10": 0.3, "cross_entropy_5000": 1.0, "gelu": 1.4,
-    "elementwise": 2.0, "max_pool": 0.75, "embedding": 1.4, "adam": 0.7, "gpt": 1.5, "unet": 1.8,
-}
-COMPILED_TARGETS = {"layer_norm": 1.2, "batch_norm2d": 1.2}
-MEAN_TARGETS = {"arrays": 1.15, "compiled": 0.95}
-
-# {workload: what its time is made of (BLAS, memory passes, Python), what was tried, and what that gave}
-WHY = {
-    "tiny_ops":
-        "Python. NumPy's own calls are a fifth to a third of a forward and backward operation; the rest is the node "
-        "(what made it, where, from what) and the checks of shape, dtype and overwritten arrays on the walk back. "
-        "Looking for overwritten arrays only in nodes older than the last write gave a few percent; a tape without "
-        "those guarantees reached 0.45.",
-    "mlp_tiny":
-        "Python, as in tiny_ops. One node for x W' + b instead of three took a fifth off; products that BLAS would not share "
-        "go to it directly, another tenth; those of backward without a second walk through apply, a twentieth.",
-    "mlp_mnist":
-        "BLAS, at 130 to 160 GFLOP/s beside PyTorch's 140 to 170, and Adam: a dozen passes over 670,000 numbers, and one that joins the gradients. "
-        "Going parameter by parameter instead gave nothing; the compiled loop is one pass. One node for x W' + b, whose "
-        "gradient lies in the order of W, took a fifth off; larger blocks a sixth off Adam. Sharing "
-        "products among our threads instead of OpenBLAS's costs 4 % here and saves a quarter of lenet and of unet; cutting them "
-        "along their longer side, and the caller's part larger than its helper's, saves 4 % each.",
     "conv1x1":
         "Images are multiplied as they lie, without a copy; what is left is BLAS (64 x 64 times 64 x 1024, at 60 to 75 of the 100 "
         "GFLOP/s that a core reaches on large squares: lines of 4096 bytes meet in the same places of the cache) and the "
